@@ -1,0 +1,32 @@
+"""What all commands share: one clear sentence and exit code 2 for a user's mistake, 130 for Ctrl-C."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from DinoUNetCore.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that words its errors as every command of the package does."""
+
+    def __init__(self, **options):
+        options.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(**options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def run(command: Callable[[], None]) -> NoReturn:
+    """Call `command` and end the process: 0 when it returns, 2 after a UserError, 130 after Ctrl-C."""
+    try:
+        command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("error: interrupted; what was finished before is kept.", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,107 @@
+"""Dino U-Net: the boxes of the paper's figure put together."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from DinoUNetCore.network.adapter import Adapter
+from DinoUNetCore.network.backbone import Backbone
+from DinoUNetCore.network.decoder import Decoder
+from DinoUNetCore.network.fapm import FAPM
+from DinoUNetCore.network.variants import VARIANTS, Variant
+
+MULTIPLE = 32
+"""Height and width are padded to a multiple of this inside the network."""
+SMALLEST = 64
+"""... and to at least this, because an InstanceNorm over a 1x1 map is undefined."""
+
+
+class DinoUNet(nn.Module):
+    """Dino U-Net (arXiv 2508.20909): frozen DINOv3 backbone, adapter, FAPM, U-Net decoder.
+
+    Args:
+        variant: a name of `VARIANTS`, or a `Variant` of your own.
+        in_channels: channels of the input. One to three are mapped to the backbone's three without parameters
+            (a -> a,a,a; a,b -> a,b,a), as the authors do; four and more by a learned 1x1 projection.
+        num_classes: classes with the background, at least 2.
+        train_backbone: None trains the backbone only where no public weights exist (tiny).
+
+    The parameters are random. Public backbone weights are loaded by `DinoUNetCore.weights.dinov3`.
+    """
+
+    def __init__(
+        self,
+        variant: str | Variant = "small",
+        in_channels: int = 1,
+        num_classes: int = 2,
+        train_backbone: bool | None = None,
+    ):
+        super().__init__()
+        if isinstance(variant, str):
+            if variant not in VARIANTS:
+                raise ValueError(f"unknown variant {variant!r}; choose from {', '.join(VARIANTS)}")
+            variant = VARIANTS[variant]
+        if in_channels < 1 or num_classes < 2:
+            raise ValueError(f"need at least 1 input channel and 2 classes, not {in_channels} and {num_classes}")
+        if train_backbone is None:
+            train_backbone = variant.timm_model is None
+        dim = variant.vit.dim
+        self.variant = variant
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.channel_projection = _channel_projection(in_channels) if in_channels > 3 else None
+        self.backbone = Backbone(variant.vit, variant.taps, trainable=train_backbone)
+        self.adapter = Adapter(
+            dim, width=variant.spm_width, heads=variant.attention_heads, drop_path=variant.drop_path
+        )
+        self.fapm = FAPM(dim, variant.features, variant.fapm_rank)
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 2, stride=2) for c in variant.features)
+        self.decoder = Decoder(variant.features, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, in_channels, H, W), normalised; any H and W -> logits (B, num_classes, H, W)."""
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """x: (B, in_channels, H, W) -> (B, features[0], H, W), what the head sees. The head is linear and 1x1, so
+        averaging or resampling these features equals doing it to the logits.
+        """
+        height, width = x.shape[2:]
+        x = _pad(self._three_channels(x))  # (B, 3, H', W')
+        taps = self.backbone(x)  # 4 x (B, dim, H'/16, W'/16)
+        pyramid = self.adapter(x, taps)  # (B, dim, ...) at 1/4, 1/8, 1/16, 1/32
+        projected = self.fapm(pyramid)  # (B, features[i], ...) at the same sizes
+        skips = [up(up(level)) for up, level in zip(self.ups, projected, strict=True)]  # at 1, 1/2, 1/4, 1/8
+        return self.decoder(skips)[:, :, :height, :width]
+
+    def head(self, features: Tensor) -> Tensor:
+        """features: (B, features[0], h, w) -> logits (B, num_classes, h, w)."""
+        return self.decoder.head(features)
+
+    def _three_channels(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"expected (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        if self.channel_projection is not None:
+            return self.channel_projection(x)
+        if self.in_channels == 3:
+            return x
+        return x[:, [0, 0, 0]] if self.in_channels == 1 else x[:, [0, 1, 0]]
+
+
+def _channel_projection(channels: int) -> nn.Conv2d:
+    """1x1 convolution to three channels; at the start, output j is the mean of the inputs j, j + 3, j + 6, ..."""
+    projection = nn.Conv2d(channels, 3, 1, bias=False)
+    with torch.no_grad():
+        projection.weight.zero_()
+        for output in range(3):
+            members = list(range(output, channels, 3))
+            projection.weight[output, members] = 1.0 / len(members)
+    return projection
+
+
+def _pad(x: Tensor) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of 32 and at least 64."""
+    height, width = (max(SMALLEST, -(-side // MULTIPLE) * MULTIPLE) for side in x.shape[2:])
+    if (height, width) == tuple(x.shape[2:]):
+        return x
+    return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")
