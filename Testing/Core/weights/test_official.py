@@ -85,7 +85,7 @@ def test_every_intermediate_equals_the_authors(network, reference):
     for name in names:
         tolerance = 1e-5 if name.startswith("vit_") else 1e-4
         np.testing.assert_allclose(
-            matched(ours[name], reference[name]), reference[name], rtol=0, atol=tolerance, err_msg=name
+            matched(ours[name], reference[name]), reference[name], rtol=1e-5, atol=tolerance, err_msg=name
         )
 
 

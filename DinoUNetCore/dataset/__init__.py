@@ -1,0 +1,1 @@
+"""Labelled cases: where they lie, what they look like, how to train on them."""

@@ -1,0 +1,191 @@
+"""What a data set looks like: sizes, spacings, intensities and label counts, measured once and kept as JSON."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from DinoUNetCore.dataset.layout import Case, Dataset, check_case, count_labels
+from DinoUNetCore.dataset.readable_json import write_readable_json
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import read_json
+from DinoUNetCore.volume.volume import Grid, Volume
+
+VERSION = 1
+SAMPLES_PER_CASE = 10_000
+SAMPLES_IN_ALL = 4_000_000  # keeps memory bounded when there are thousands of cases
+PERCENTILES = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class CaseFingerprint:
+    """One case: its grid in storage order (as in Grid, mm, LPS), each channel's intensities, voxels per label name."""
+
+    dimension: int
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    origin: tuple[float, float, float]
+    direction: tuple[float, ...]
+    channels: list[dict[str, float]]
+    label_voxels: dict[str, int]
+
+    @property
+    def grid(self) -> Grid:
+        return Grid(self.size, self.spacing, self.origin, self.direction, self.dimension)
+
+
+@dataclass(frozen=True)
+class ChannelFingerprint:
+    """One channel over the whole set, from at most SAMPLES_PER_CASE voxels drawn from each case.
+
+    low and high are the 0.5 and 99.5 percentiles: of the labelled voxels (foreground_*) and of all voxels (image_*).
+    """
+
+    foreground_low: float
+    foreground_high: float
+    foreground_mean: float
+    foreground_std: float
+    image_low: float
+    image_high: float
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """A data set's measurements; `channels` follows the order of the data set's channel names."""
+
+    dataset: str
+    channels: list[ChannelFingerprint]
+    label_voxels: dict[str, int]
+    cases: dict[str, CaseFingerprint] = field(repr=False)
+
+    def save(self, path: str | Path) -> None:
+        write_readable_json(path, {"version": VERSION, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Fingerprint":
+        """Read what `save` wrote. UserError when the file is something else."""
+        table = read_json(path)
+        if not isinstance(table, dict) or table.get("version") != VERSION:
+            raise UserError(f"{path} is not a fingerprint of version {VERSION}; delete it, so that it is made again.")
+        try:
+            return cls(
+                table["dataset"],
+                [ChannelFingerprint(**channel) for channel in table["channels"]],
+                table["label_voxels"],
+                {name: _case_from_json(case) for name, case in table["cases"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged ({error!r}); delete it, so that it is made again.") from error
+
+
+def make_fingerprint(
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    resample_channels: bool = False,
+) -> Fingerprint:
+    """Read every case once, check it (see `check_case`) and measure it.
+
+    `progress(done, total)` is called after each case. The same files give the same numbers: the voxels that are sampled
+    depend on the case's name only. UserErrors: what `check_case` raises, 2D among 3D cases, no labelled voxel at all.
+    """
+    cases: dict[str, CaseFingerprint] = {}
+    foreground: list[np.ndarray] = []
+    everything: list[np.ndarray] = []
+    samples = min(SAMPLES_PER_CASE, max(100, SAMPLES_IN_ALL // len(dataset.cases)))
+    for done, case in enumerate(dataset.cases, start=1):
+        volume, label = check_case(case, dataset, resample_channels=resample_channels)
+        random = np.random.default_rng(zlib.crc32(case.name.encode("utf-8")))
+        everything.append(_sample_everything(volume, samples, random))
+        foreground.append(_sample_foreground(volume, label, samples, random))
+        cases[case.name] = _measure_case(volume, label, everything[-1], dataset)
+        _check_dimension(case, dataset.cases[0], cases)
+        if progress is not None:
+            progress(done, len(dataset.cases))
+    label_voxels = {name: sum(case.label_voxels[name] for case in cases.values()) for name in dataset.labels}
+    channels = _measure_channels(np.concatenate(foreground, axis=1), np.concatenate(everything, axis=1), dataset)
+    return Fingerprint(dataset.name, channels, label_voxels, cases)
+
+
+def _sample_everything(volume: Volume, samples: int, random: np.random.Generator) -> np.ndarray:
+    """(channels, samples) float64, drawn from all voxels; all of them where they are few."""
+    shape = volume.channels[0].shape
+    voxels = int(np.prod(shape))
+    chosen = np.arange(voxels) if voxels <= samples else random.integers(0, voxels, samples)
+    return _values_at(volume, np.unravel_index(chosen, shape))
+
+
+def _sample_foreground(volume: Volume, label: sitk.Image, samples: int, random: np.random.Generator) -> np.ndarray:
+    """(channels, samples) float64, drawn from the labelled voxels; all of them where they are few."""
+    shape = volume.channels[0].shape
+    chosen = np.flatnonzero(sitk.GetArrayViewFromImage(label))
+    if chosen.size > samples:
+        chosen = chosen[random.integers(0, chosen.size, samples)]
+    return _values_at(volume, np.unravel_index(chosen, shape))
+
+
+def _values_at(volume: Volume, where: tuple[np.ndarray, ...]) -> np.ndarray:
+    return np.stack([channel[where].astype(np.float64) for channel in volume.channels])
+
+
+def _measure_case(volume: Volume, label: sitk.Image, samples: np.ndarray, dataset: Dataset) -> CaseFingerprint:
+    counts = count_labels(label)
+    channels = []
+    for channel, values in zip(volume.channels, samples, strict=True):
+        low, high = np.percentile(values, PERCENTILES)
+        channels.append(
+            {
+                "minimum": _rounded(channel.min()),
+                "low": _rounded(low),
+                "mean": _rounded(values.mean()),
+                "high": _rounded(high),
+                "maximum": _rounded(channel.max()),
+                "std": _rounded(values.std()),
+            }
+        )
+    grid = volume.grid
+    return CaseFingerprint(
+        dimension=grid.dimension,
+        size=tuple(grid.size),
+        spacing=tuple(grid.spacing),
+        origin=tuple(grid.origin),
+        direction=tuple(grid.direction),
+        channels=channels,
+        label_voxels={name: counts.get(value, 0) for name, value in dataset.labels.items()},
+    )
+
+
+def _check_dimension(case: Case, first: Case, cases: dict[str, CaseFingerprint]) -> None:
+    if cases[case.name].dimension != cases[first.name].dimension:
+        raise UserError(
+            f"{case.images[0]} is {cases[case.name].dimension}D but {first.images[0].name} is "
+            f"{cases[first.name].dimension}D; put pictures and volumes into data sets of their own."
+        )
+
+
+def _measure_channels(foreground: np.ndarray, everything: np.ndarray, dataset: Dataset) -> list[ChannelFingerprint]:
+    if foreground.shape[1] == 0:
+        raise UserError(
+            f"no label map in {dataset.folder / 'labelsTr'} holds a labelled voxel; there is nothing to train on."
+        )
+    channels = []
+    for labelled, voxels in zip(foreground, everything, strict=True):
+        low, high = np.percentile(labelled, PERCENTILES)
+        image_low, image_high = np.percentile(voxels, PERCENTILES)
+        numbers = (low, high, labelled.mean(), labelled.std(), image_low, image_high)
+        channels.append(ChannelFingerprint(*map(_rounded, numbers)))
+    return channels
+
+
+def _case_from_json(table: dict[str, Any]) -> CaseFingerprint:
+    tuples = {key: tuple(table[key]) for key in ("size", "spacing", "origin", "direction")}
+    return CaseFingerprint(**{**table, **tuples})
+
+
+def _rounded(number: Any) -> float:
+    """Six significant digits: more only makes the JSON hard to read."""
+    return float(f"{float(number):.6g}")

@@ -1,0 +1,1 @@
+"""Images in space: reading, canonical slices, intensities, label maps and writing them."""

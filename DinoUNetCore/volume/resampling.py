@@ -1,0 +1,64 @@
+"""Resampling: slices to the spacing a network works at and back, and channels onto another image's grid."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.volume.volume import Grid, channel_arrays
+
+
+def target_size(size: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float]) -> tuple[int, int]:
+    """(rows, columns) of a slice at another spacing (row, column; mm): the same field of view, at least 1 x 1."""
+    rows, columns = (
+        max(1, round(count * old / new)) for count, old, new in zip(size, spacing, target_spacing, strict=True)
+    )
+    return rows, columns
+
+
+def resize(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Bilinear: (N, C, H, W) float to (N, C, *size), borders aligned, smoothed first along axes that shrink."""
+    size = tuple(size)
+    if tuple(images.shape[-2:]) == size:
+        return images
+    shrinks = size[0] < images.shape[-2] or size[1] < images.shape[-1]
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def resize_labels(labels: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Nearest neighbour, aligned at pixel centres: (N, H, W) whole numbers of any type to (N, *size), same type."""
+    rows, columns = (_nearest(old, new, labels.device) for old, new in zip(labels.shape[-2:], size, strict=True))
+    return labels[:, rows][:, :, columns]
+
+
+def _nearest(old: int, new: int, device: torch.device) -> torch.Tensor:
+    # In whole numbers: floor((i + 1/2) * old / new), free of the rounding that a float scale would bring.
+    return (2 * torch.arange(new, device=device) + 1) * old // (2 * new)
+
+
+def resample_onto(image: sitk.Image, reference: sitk.Image, name: str = "the image") -> sitk.Image:
+    """`image` on the grid of `reference`, linearly in world space, in its own voxel type.
+
+    Outside its field of view it is filled with its smallest value. Raises UserError if the two do not overlap.
+    """
+    if image.GetDimension() != reference.GetDimension():
+        raise UserError(
+            f"{name} is {image.GetDimension()}D and cannot be resampled onto a {reference.GetDimension()}D image; "
+            "give images of the same kind."
+        )
+    if not _overlap(Grid.of(image), Grid.of(reference)):
+        raise UserError(
+            f"{name} does not overlap with the image that it belongs to; check that both show the same patient."
+        )
+    lowest = min(float(channel.min()) for channel in channel_arrays(image))
+    identity = sitk.Transform(image.GetDimension(), sitk.sitkIdentity)
+    return sitk.Resample(image, reference, identity, sitk.sitkLinear, lowest, image.GetPixelID())
+
+
+def _overlap(grid: Grid, reference: Grid) -> bool:
+    """Whether the box around the reference's corners, seen from `grid`, meets the grid's own box."""
+    indices = (reference.corners() - np.array(grid.origin)) @ np.linalg.inv(grid.matrix).T / np.array(grid.spacing)
+    return bool((indices.max(axis=0) >= -0.5).all() and (indices.min(axis=0) <= np.array(grid.size) - 0.5).all())

@@ -1,0 +1,162 @@
+"""Label maps to files: whole or not at all, with names and colours that 3D Slicer shows.
+
+A .seg.nrrd carries names, colours and codes itself; beside any other file a colour table (.ctbl) is written, which
+Slicer offers when the label map is loaded as a segmentation.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import atomic_path, write_text
+from DinoUNetCore.volume.endings import ending_of, strip_ending
+from DinoUNetCore.volume.headers import check_file
+from DinoUNetCore.volume.labels import Code, Label
+from DinoUNetCore.volume.volume import Grid, channel_arrays
+
+__all__ = ["PICTURE_ENDINGS", "WRITABLE_ENDINGS", "ending_of", "is_writable_ending", "strip_ending", "write_label_map"]
+
+SEGMENTATION_ENDING = ".seg.nrrd"
+PICTURE_ENDINGS = (".png", ".tif", ".tiff")  # they keep the pixels of a 2D label map, not its place in space
+WRITABLE_ENDINGS = (SEGMENTATION_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha", *PICTURE_ENDINGS)
+
+_TERMINOLOGY = "Segmentation category and type - 3D Slicer General Anatomy list"
+_ANATOMIC_REGIONS = "Anatomic codes - DICOM master list"
+
+
+def is_writable_ending(ending: str, dimension: int = 3) -> bool:
+    """Whether `write_label_map` writes files with this ending (such as ".nii.gz") for 2D or 3D label maps."""
+    ending = ending.lower()
+    return ending in WRITABLE_ENDINGS and (dimension == 2 or ending not in PICTURE_ENDINGS)
+
+
+def write_label_map(
+    image: sitk.Image, path: str | os.PathLike, labels: Sequence[Label], overwrite: bool = False
+) -> None:
+    """Write a label map (2D or 3D, one whole-numbered component) with the names and colours of its labels.
+
+    The ending chooses the format (WRITABLE_ENDINGS). In a .seg.nrrd a 2D label map becomes a volume of one slice, as
+    3D Slicer has it. Every value in the image must have a label. Raises UserError naming the file: unwritable ending,
+    values without label or too large for the format, a file that exists (unless `overwrite`), a full disk.
+    """
+    path = Path(path)
+    ending = ending_of(path).lower()
+    if not is_writable_ending(ending, image.GetDimension()):
+        choices = [item for item in WRITABLE_ENDINGS if is_writable_ending(item, image.GetDimension())]
+        raise UserError(
+            f"a {image.GetDimension()}D label map cannot be written to {path}; end its name in {', '.join(choices)}."
+        )
+    if path.exists() and (path.is_dir() or not overwrite):
+        raise UserError(f"{path} exists already; choose another name, remove it or allow it to be overwritten.")
+    image = _in_smallest_type(image, path, labels)
+    if ending in PICTURE_ENDINGS and image.GetPixelID() == sitk.sitkInt32:
+        raise UserError(
+            f"label values beyond 65535 do not fit into {path}; choose a name that ends in .nii.gz or .nrrd."
+        )
+    if ending == SEGMENTATION_ENDING:
+        image = _with_segments(image, labels)
+    with atomic_path(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=ending != ".nii")
+            complete = _is_complete(temporary, image, ending)
+        except RuntimeError as error:
+            raise OSError(str(error).strip().splitlines()[-1]) from error
+        if not complete:
+            raise OSError("not everything was written")
+    if ending != SEGMENTATION_ENDING:
+        write_text(path.with_name(strip_ending(path) + ".ctbl"), color_table(labels, strip_ending(path)))
+
+
+def color_table(labels: Sequence[Label], name: str) -> str:
+    """The labels as a 3D Slicer colour table; its format has no room for blanks in names."""
+    lines = [f"# Color table file {name}.ctbl", f"# {len(labels) + 1} values", "0 background 0 0 0 0"]
+    for label in sorted(labels, key=lambda label: label.value):
+        lines.append(" ".join([str(label.value), "_".join(label.name.split()), *map(str, label.color), "255"]))
+    return "\n".join(lines) + "\n"
+
+
+def _is_complete(written: Path, image: sitk.Image, ending: str) -> bool:
+    """Whether a file holds all that was written to it: on a full disk ITK's NIfTI and TIFF writers report no error."""
+    try:
+        if ending in (".nii", ".nii.gz"):
+            check_file(written)
+        elif ending in PICTURE_ENDINGS:
+            return np.array_equal(channel_arrays(sitk.ReadImage(str(written)))[0], channel_arrays(image)[0])
+    except (UserError, RuntimeError):
+        return False
+    return True
+
+
+def _in_smallest_type(image: sitk.Image, path: Path, labels: Sequence[Label]) -> sitk.Image:
+    """The image as uint8, uint16 or int32, after checking that its values and its labels belong together."""
+    values = [label.value for label in labels]
+    if len(set(values)) < len(values) or 0 in values:
+        raise UserError(f"cannot write {path}: every label needs a value of its own, other than 0.")
+    (array,) = channel_arrays(image)
+    present = np.zeros(0, dtype=array.dtype)
+    for plane in array:
+        present = np.union1d(present, _values_of(plane))
+    unnamed = sorted({int(value) for value in present} - {0, *values})
+    if unnamed:
+        raise UserError(f"cannot write {path}: it has values without a label ({', '.join(map(str, unnamed[:5]))}).")
+    low, high = min([0, *values]), max([0, *values])
+    for pixel_id, dtype in ((sitk.sitkUInt8, np.uint8), (sitk.sitkUInt16, np.uint16), (sitk.sitkInt32, np.int32)):
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return image if image.GetPixelIDValue() == pixel_id else sitk.Cast(image, pixel_id)
+    raise UserError(f"cannot write {path}: label values from {low} to {high} do not fit into a label map.")
+
+
+def _values_of(plane: np.ndarray) -> np.ndarray:
+    if plane.dtype.kind == "f" and (plane != np.rint(plane)).any():
+        raise ValueError("a label map holds whole numbers")
+    return np.flatnonzero(np.bincount(plane.ravel(), minlength=1)) if plane.dtype == np.uint8 else np.unique(plane)
+
+
+def _with_segments(image: sitk.Image, labels: Sequence[Label]) -> sitk.Image:
+    """A 3D copy of the image that carries the segments' descriptions as 3D Slicer writes them."""
+    if image.GetDimension() == 2:
+        grid = Grid.of(image)
+        image = Grid(grid.size, grid.spacing, grid.origin, grid.direction, 3).to_image(channel_arrays(image)[0])
+    else:
+        image = sitk.Image(image)
+    for key in image.GetMetaDataKeys():
+        image.EraseMetaData(key)
+    image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
+    image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
+    image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
+    # All segments share one layer, which Slicer crops to its first segment's extent: so all have the whole image's.
+    extent = " ".join(f"0 {count - 1}" for count in image.GetSize())
+    for number, label in enumerate(sorted(labels, key=lambda label: label.value)):
+        described = {
+            "ID": f"Segment_{label.value}",
+            "Name": " ".join(label.name.split()),
+            "NameAutoGenerated": "0",
+            "Color": " ".join(f"{part / 255:.6g}" for part in label.color),
+            "ColorAutoGenerated": "0",
+            "LabelValue": str(label.value),
+            "Layer": "0",
+            "Extent": extent,
+            "Tags": _tags(label),
+        }
+        for key, value in described.items():
+            if value:
+                image.SetMetaData(f"Segment{number}_{key}", value)
+    return image
+
+
+def _tags(label: Label) -> str:
+    if label.terminology is None:
+        return ""
+    parts = [label.terminology.get(key) for key in ("category", "type", "modifier")]
+    entry = "~".join([_TERMINOLOGY, *map(_triplet, parts), _ANATOMIC_REGIONS, _triplet(None), _triplet(None)])
+    return f"TerminologyEntry:{entry}|"
+
+
+def _triplet(code: Code | None) -> str:
+    # "~", "^" and "|" separate the parts of the entry and cannot occur inside one.
+    parts = ("", "", "") if code is None else (code["scheme"], code["value"], code["meaning"])
+    return "^".join(part.translate(str.maketrans("~^|", "---")) for part in parts)

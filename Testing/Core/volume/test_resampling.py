@@ -1,0 +1,97 @@
+"""Resampling keeps structures where they are."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.volume.resampling import resample_onto, resize, resize_labels, target_size
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing", "target", "expected"),
+    [
+        ((100, 50), (1.0, 2.0), (0.5, 0.5), (200, 200)),
+        ((100, 50), (1.0, 1.0), (3.0, 3.0), (33, 17)),
+        ((3, 3), (0.1, 0.1), (10.0, 10.0), (1, 1)),
+    ],
+)
+def test_the_target_size_keeps_the_field_of_view(size, spacing, target, expected):
+    assert target_size(size, spacing, target) == expected
+
+
+def test_resizing_to_the_same_size_changes_nothing():
+    images = torch.rand(2, 3, 7, 9)
+    assert torch.equal(resize(images, (7, 9)), images)
+
+
+@pytest.mark.parametrize("size", [(14, 18), (4, 5), (14, 5), (21, 9)])
+def test_a_ramp_stays_a_ramp_at_the_same_places(size):
+    rows, columns = torch.meshgrid(torch.arange(7.0) + 0.5, torch.arange(9.0) + 0.5, indexing="ij")
+    result = resize(torch.stack([rows / 7, columns / 9])[None], size)
+    expected_rows = (torch.arange(size[0]) + 0.5) / size[0]
+    expected_columns = (torch.arange(size[1]) + 0.5) / size[1]
+    inner = (slice(2, -2), slice(2, -2)) if min(size) > 5 else (slice(1, -1), slice(1, -1))
+    assert torch.allclose(result[0, 0][inner], expected_rows[:, None].expand(size)[inner], atol=0.02)
+    assert torch.allclose(result[0, 1][inner], expected_columns[None].expand(size)[inner], atol=0.02)
+
+
+def test_shrinking_averages_instead_of_skipping():
+    stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
+    assert resize(stripes, (8, 8)).std() < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_labels_are_repeated_exactly(dtype):
+    labels = torch.randint(0, 100, (2, 5, 6)).to(dtype)
+    bigger = resize_labels(labels, (15, 12))
+    assert bigger.dtype == dtype
+    assert torch.equal(bigger, labels.repeat_interleave(3, 1).repeat_interleave(2, 2))
+    assert torch.equal(resize_labels(bigger, (5, 6)), labels)
+
+
+def test_labels_are_taken_from_the_nearest_pixel():
+    labels = torch.arange(5)[None, None].expand(1, 2, 5)
+    expected = torch.nn.functional.interpolate(labels[:, None].float(), size=(2, 7), mode="nearest-exact")[:, 0].long()
+    assert torch.equal(resize_labels(labels, (2, 7)), expected)
+
+
+def make_ramp(size, spacing, origin, pixel_type=sitk.sitkFloat32) -> sitk.Image:
+    """An image whose values are its x positions in mm."""
+    image = sitk.Image(size, sitk.sitkFloat32)
+    image.SetSpacing(spacing)
+    image.SetOrigin(origin)
+    positions = sitk.PhysicalPointSource(sitk.sitkVectorFloat32, size, origin, spacing, image.GetDirection())
+    return sitk.Cast(sitk.VectorIndexSelectionCast(positions, 0), pixel_type)
+
+
+def test_channels_are_brought_onto_a_grid_in_world_space():
+    image = make_ramp((30, 30, 30), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    reference = make_ramp((10, 11, 12), (0.7, 0.9, 1.1), (4.0, 5.0, 6.0))
+    result = resample_onto(image, reference)
+    assert result.GetSize() == reference.GetSize()
+    assert np.allclose(sitk.GetArrayFromImage(result), sitk.GetArrayFromImage(reference), atol=1e-4)
+
+
+def test_outside_the_field_of_view_the_smallest_value_is_taken_and_the_type_is_kept():
+    image = sitk.Cast(make_ramp((10, 10, 10), (1.0,) * 3, (-5.0, 0.0, 0.0)), sitk.sitkInt16)
+    result = resample_onto(image, make_ramp((20, 10, 10), (1.0,) * 3, (0.0, 0.0, 0.0)))
+    assert result.GetPixelID() == sitk.sitkInt16
+    assert sitk.GetArrayFromImage(result)[:, :, 10:].max() == -5
+
+
+def test_colour_pictures_are_resampled_per_component():
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8), isVector=True)
+    assert np.array_equal(sitk.GetArrayFromImage(resample_onto(image, image)), sitk.GetArrayFromImage(image))
+
+
+def test_images_of_different_places_are_refused():
+    image, reference = make_ramp((5, 5, 5), (1.0,) * 3, (0.0,) * 3), make_ramp((5, 5, 5), (1.0,) * 3, (100.0, 0.0, 0.0))
+    with pytest.raises(UserError, match=r"t2\.nii does not overlap"):
+        resample_onto(image, reference, "t2.nii")
+
+
+def test_a_picture_cannot_go_onto_a_volume():
+    with pytest.raises(UserError, match="2D"):
+        resample_onto(sitk.Image((5, 5), sitk.sitkUInt8), sitk.Image((5, 5, 5), sitk.sitkUInt8))
