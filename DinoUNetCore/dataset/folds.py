@@ -32,7 +32,7 @@ def make_folds(cases: list[Case], seed: int) -> Folds:
             f"the only case, {name}, is trained AND validated on, so the accuracy says nothing about other images",
         )
     groups: dict[str, list[str]] = {}
-    for case in sorted(cases, key=lambda case: case.name):
+    for case in cases:
         groups.setdefault(case.group, []).append(case.name)
     warning = None
     if len(groups) == 1:

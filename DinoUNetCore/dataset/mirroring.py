@@ -46,9 +46,9 @@ def directed_axes(labels: list[str]) -> dict[str, str]:
     """The anatomical axes whose two directions the label names tell apart, each with a label that does so."""
     words_of = {label: _words(label) for label in labels}
     found: dict[str, str] = {}
-    for axis in DIRECTION_WORDS:
+    for axis, directions in DIRECTION_WORDS.items():
         for label, words in words_of.items():
-            if DIRECTION_WORDS[axis] & set(words) or _has_twin(words, list(words_of.values()), ABBREVIATIONS[axis]):
+            if directions & set(words) or _has_twin(words, list(words_of.values()), ABBREVIATIONS[axis]):
                 found[axis] = label
                 break
     return found

@@ -1,8 +1,9 @@
-"""Procedural CT of a torso with its label map, for tests, the demo and sample data: the same for a seed on every machine.
+"""Procedural CT of a torso with its label map, for tests, the demo and sample data: a seed gives the same everywhere.
 
     image, labels = make_phantom(7)
 
-It is a drawing, not a patient: shapes are smooth and simple, and a network that segments it has learned nothing about people.
+It is a drawing, not a patient: its shapes are smooth and simple. A network that segments it has learned nothing about
+people.
 """
 
 import math
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from DinoUNetCore.dataset.phantom_anatomy import PHANTOM_LABELS, Anatomy, make_anatomy
-from DinoUNetCore.dataset.phantom_shapes import Draw, Paint, SliceCanvas, Window, rotation, sum_of_products
+from DinoUNetCore.dataset.torso.anatomy import Anatomy, make_anatomy
+from DinoUNetCore.dataset.torso.body import PHANTOM_LABELS
+from DinoUNetCore.dataset.torso.canvas import Paint, SliceCanvas, Window
+from DinoUNetCore.dataset.torso.draw import Draw, rotation, sum_of_products
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import atomic_path, write_json
 
@@ -23,6 +26,7 @@ __all__ = ["PHANTOM_LABELS", "make_phantom", "write_phantom_dataset"]
 SIZE = (192, 192, 64)
 LENGTH = 300.0  # mm of the torso along the body, from the upper chest to below the kidneys
 MIDDLE = 8.0  # z of the volume's centre in the patient's frame, mm
+THICKEST = 6.0  # mm; slices further apart leave gaps between them
 LAYERS = 3  # thin slices that are averaged into a thick one: partial volume across slices
 
 
@@ -34,19 +38,19 @@ def make_phantom(
     direction: Sequence[float] | None = None,
     random_orientation: bool = False,
 ) -> tuple[sitk.Image, sitk.Image]:
-    """Return a CT of a torso (int16, HU) and its label map (uint8, values of `PHANTOM_LABELS`) on the same grid.
+    """Return a CT of a torso (int16, HU) and its label map (uint8, see `PHANTOM_LABELS`) on the same grid.
 
-    The seed alone decides the patient and where it lies; grid arguments only decide how it is scanned, so two scans of a
-    seed show the same organs at the same points in space.
+    The seed alone decides the patient and where it lies; grid arguments only decide how it is scanned, so two scans
+    of a seed show the same organs at the same points in space.
 
     size: voxels along the storage axes I, J, K; by default 192 x 192 x 64, or what covers the torso with `spacing`.
-    spacing: mm along I, J, K; by default what makes the volume cover the torso from the upper chest to below the kidneys.
-    direction: nine direction cosines in SimpleITK's order (LPS, one column per storage axis), orthonormal, any axis order
-        and flips; by default the plain axial grid for every other patient, and one tilted by a few degrees for the others.
-    random_orientation: additionally store the same voxels in an axis order and with flips drawn from the seed.
+    spacing: mm along I, J, K; by default what makes the volume cover the torso, upper chest to below the kidneys.
+    direction: nine direction cosines in SimpleITK's order (LPS, one column per storage axis), orthonormal, in any axis
+        order and with any flips; by default plain axial for half of the seeds, tilted by a few degrees for the rest.
+    random_orientation: store the voxels in an axis order and with flips drawn from the seed.
 
-    Memory: the two volumes, once more while they are handed to SimpleITK, and a few slices. ValueError for arguments that
-    make no grid.
+    Memory: the two volumes, once more while they are handed to SimpleITK, and a few slices. ValueError for arguments
+    that make no grid.
     """
     anatomy = make_anatomy(seed)
     draw = Draw(seed, 2)
@@ -127,7 +131,7 @@ def _grid(anatomy: Anatomy, draw: Draw, size, spacing, direction):
     tilted = draw.between(0, 1) < 0.5
     tilt = [draw.between(-0.05, 0.05) for _ in range(3)]
     shift = [draw.between(-6, 6) for _ in range(3)]
-    slack, length = draw.between(1.08, 1.16), draw.around(LENGTH, 0.05)
+    slack, length = draw.between(1.1, 1.25), draw.around(LENGTH, 0.05)
     if direction is None:
         direction = [c for row in rotation(*tilt) for c in row] if tilted else (1, 0, 0, 0, 1, 0, 0, 0, 1)
     direction = tuple(float(c) for c in direction)
@@ -162,7 +166,7 @@ def _grid(anatomy: Anatomy, draw: Draw, size, spacing, direction):
 
 
 def _scan(anatomy: Anatomy, size, spacing, direction, origin) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (HU as float32, labels) of each slice. A thick voxel averages thin layers; its label is that of its centre."""
+    """Yield (HU as float32, labels) of each slice. A thick voxel averages layers; its label is its centre's."""
     room = [
         [direction[3 * axis + c] * spacing[c] for c in range(3)] + [origin[axis] - anatomy.place[axis]]
         for axis in range(3)
@@ -175,11 +179,12 @@ def _scan(anatomy: Anatomy, size, spacing, direction, origin) -> Iterator[tuple[
     thin = sorted(spacing)[1]
     softness = 1.1 * max(1.1, min(thin, 2.5 * min(spacing)))
     layers = LAYERS if spacing[thick] > 1.5 * min(spacing) else 1
+    thickness = min(THICKEST / spacing[thick], 1)  # in voxels
     bounds = _Bounds(anatomy, patient, size, softness)
     for k in range(size[2]):
         total = np.zeros((size[1], size[0]), np.float32)
         for layer in range(layers):
-            part = (layer - (layers - 1) / 2) / layers
+            part = (layer - (layers - 1) / 2) / layers * thickness
             offset = [part if axis == thick else 0.0 for axis in range(3)]
             offset[2] += k
             canvas = SliceCanvas(patient, room, anatomy.warp, total.shape, offset, softness)

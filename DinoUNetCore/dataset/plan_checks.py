@@ -138,8 +138,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "context_slices": (lambda v: v in (1, 3) and _is_whole(v, 1), "1 or 3"),
     "normalization": (
         _is_list(_is_normalization),
-        'one entry per channel: {"scheme": "zscore"}, {"scheme": "rgb"} or {"scheme": "ct", "low": 0, "high": 0, '
-        '"mean": 0, "std": 0} with your numbers, low <= high and std >= 0',
+        'one entry per channel: {"scheme": "zscore"}, {"scheme": "rgb"}, or "ct" with low <= high, mean and std >= 0',
     ),
     "mirror": (_is_mirror, 'a list of none, one or both of "rows" and "columns"'),
     "channel_names": (_is_list(_is_text), "a list of at least one name"),

@@ -119,7 +119,8 @@ def choose_batch_size(
         least, most = TINY_BATCH_RANGE
         batch = min(max(round(TINY_BATCH_PIXELS / pixels), least), most)
         return batch, (
-            f"{batch} patches of {_by(patch)} hold about what 12 of 128 x 128 do; at least {least}, at most {most}"
+            f"{batch} patches of {_by(patch)} have about the pixels of 12 patches of 128 x 128; "
+            f"at least {least}, at most {most}"
         )
     areas = (cut.slices * cut.shape[0] * cut.spacing[1] * cut.shape[1] * cut.spacing[2] for cut in cuts)
     total = sum(areas) / (spacing[0] * spacing[1])

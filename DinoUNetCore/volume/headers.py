@@ -1,12 +1,15 @@
-"""What SimpleITK does not tell about a file: sheared NIfTI transforms, and data that end too early.
+"""What SimpleITK does not tell about a file: sheared NIfTI transforms, NaN in NIfTI, and data that end too early.
 
-ITK takes a NIfTI's qform where the sform is sheared, fills the missing rest of a truncated NIfTI with zeros and that of
-a truncated JPEG with grey, all without an error. So the raw bytes are looked at first.
+ITK takes a NIfTI's qform where the sform is sheared, reads NaN and infinite NIfTI voxels as 0, and fills the missing
+rest of a truncated NIfTI with zeros and that of a truncated JPEG with grey; all without an error. So the raw bytes are
+looked at first.
 """
 
 import gzip
+import math
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,41 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.volume.checks import are_orthogonal
 
 _NIFTI1_SIZE, _NIFTI2_SIZE = 348, 540
+_FLOATS = {16: "f4", 64: "f8"}  # NIfTI's numbers for the types of real numbers
 _CHUNK = 1 << 20
+_DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)
+
+
+@dataclass(frozen=True)
+class _Nifti:
+    """What matters here of a NIfTI-1 header. order: "<" or ">"; bits: per voxel; offset: of the voxels, bytes."""
+
+    order: str
+    dim: tuple[int, ...]
+    datatype: int
+    bits: int
+    offset: int
+    sform_code: int
+    sform: np.ndarray
+
+    @classmethod
+    def of(cls, header: bytes, order: str) -> "_Nifti":
+        def numbers(kind: str, start: int) -> tuple:
+            return struct.unpack_from(order + kind, header, start)
+
+        (offset,) = numbers("f", 108)
+        return cls(
+            order,
+            numbers("8h", 40),
+            *numbers("2h", 70),
+            int(offset) if math.isfinite(offset) else 0,
+            *numbers("h", 254),
+            np.array(numbers("12f", 280), dtype=np.float64).reshape(3, 4),
+        )
+
+    @property
+    def voxels(self) -> int:
+        return math.prod(max(count, 1) for count in self.dim[1 : 1 + min(max(self.dim[0], 0), 7)])
 
 
 def check_file(path: Path) -> None:
@@ -24,33 +61,45 @@ def check_file(path: Path) -> None:
     if name.endswith((".nii", ".nii.gz", ".hdr", ".img", ".img.gz", ".hdr.gz")):
         _check_nifti(path)
     elif name.endswith((".jpg", ".jpeg")):
-        data = path.read_bytes()
-        # Neither marker can occur inside compressed data; an embedded thumbnail has its own pair before the last start.
-        if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-            raise _truncated(path)
+        _check_jpeg(path)
     elif name.endswith(".bmp"):
-        with open(path, "rb") as file:
-            start = file.read(6)
-        if start[:2] == b"BM" and len(start) == 6 and struct.unpack("<I", start[2:])[0] > path.stat().st_size:
-            raise _truncated(path)
+        _check_bmp(path)
+    elif name.endswith(".png"):
+        _check_png(path)
+
+
+def _check_jpeg(path: Path) -> None:
+    data = path.read_bytes()
+    # Neither marker can occur inside compressed data; an embedded thumbnail has its own pair before the last start.
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise _truncated(path)
+
+
+def _check_bmp(path: Path) -> None:
+    start = _start_of(path, 6)
+    if start[:2] == b"BM" and len(start) == 6 and struct.unpack("<I", start[2:])[0] > path.stat().st_size:
+        raise _truncated(path)
+
+
+def _check_png(path: Path) -> None:
+    start = _start_of(path, 26)
+    if start.startswith(b"\x89PNG") and len(start) == 26 and start[25] == 4:
+        raise UserError(
+            f"{path} is a grey picture with transparency, which cannot be read; save it without transparency."
+        )
 
 
 def _check_nifti(path: Path) -> None:
     header_path, data_path = _nifti_files(path)
     header = _start_of(header_path, _NIFTI1_SIZE)
-    order = next((order for order in "<>" if header[:4] == struct.pack(order + "i", _NIFTI1_SIZE)), None)
     if any(header[:4] == struct.pack(order + "i", _NIFTI2_SIZE) for order in "<>"):
         raise UserError(f"{path} is a NIfTI-2 file, which cannot be read; convert it to NIfTI-1, NRRD or MHA.")
+    order = next((order for order in "<>" if header[:4] == struct.pack(order + "i", _NIFTI1_SIZE)), None)
     if order is None or len(header) < _NIFTI1_SIZE or header[344:347] not in (b"n+1", b"ni1"):
         return  # not NIfTI-1, or Analyze 7.5: SimpleITK says what it can do with it
-    _check_sform(header, order, path)
-    if data_path != header_path or header[344:347] == b"n+1":
-        dim = struct.unpack(order + "8h", header[40:56])
-        bits = struct.unpack(order + "h", header[72:74])[0]
-        offset = struct.unpack(order + "f", header[108:112])[0]
-        voxels = int(np.prod([max(count, 1) for count in dim[1 : 1 + min(max(dim[0], 0), 7)]], dtype=np.int64))
-        if _size_of(data_path) < int(offset) + voxels * bits // 8:
-            raise _truncated(data_path)
+    nifti = _Nifti.of(header, order)
+    _check_sform(nifti, path)
+    _check_data(nifti, data_path)
 
 
 def _nifti_files(path: Path) -> tuple[Path, Path]:
@@ -64,22 +113,19 @@ def _nifti_files(path: Path) -> tuple[Path, Path]:
 
 
 def _existing(path: Path, asked: Path) -> Path:
-    compressed = path.with_name(path.name + ".gz")
-    if path.is_file() or not compressed.is_file():
-        if not path.is_file():
-            raise UserError(f"{asked} needs the file {path.name} beside it; copy both into one folder.")
-        return path
-    return compressed
+    for candidate in (path, path.with_name(path.name + ".gz")):
+        if candidate.is_file():
+            return candidate
+    raise UserError(f"{asked} needs the file {path.name} beside it; copy both into one folder.")
 
 
-def _check_sform(header: bytes, order: str, path: Path) -> None:
-    if struct.unpack(order + "h", header[254:256])[0] <= 0:
+def _check_sform(nifti: _Nifti, path: Path) -> None:
+    if nifti.sform_code <= 0:
         return
-    counts = struct.unpack(order + "3h", header[42:48])
-    axes = np.array(struct.unpack(order + "12f", header[280:328]), dtype=np.float64).reshape(3, 4)[:, :3]
+    axes = nifti.sform[:, :3]
     lengths = np.linalg.norm(axes, axis=0)
     # An axis of one voxel may lack a direction (2D images); without a length there is nothing to be sheared.
-    used = [axis for axis in range(3) if counts[axis] > 1 or lengths[axis] > 0]
+    used = [axis for axis in range(3) if nifti.dim[axis + 1] > 1 or lengths[axis] > 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         columns = axes[:, used] / lengths[used]
     if used and not are_orthogonal(columns):
@@ -89,26 +135,37 @@ def _check_sform(header: bytes, order: str, path: Path) -> None:
         )
 
 
+def _check_data(nifti: _Nifti, path: Path) -> None:
+    """All voxels must be there, a compressed file's checksum must fit, and real numbers must be numbers."""
+    size = nifti.voxels * nifti.bits // 8
+    floats = _FLOATS.get(nifti.datatype)
+    if floats is None and not _is_gzip(path):
+        if path.stat().st_size < nifti.offset + size:
+            raise _truncated(path)
+        return
+    try:
+        with _open(path) as file:
+            if len(file.read(nifti.offset)) < nifti.offset:
+                raise _truncated(path)
+            while size > 0:
+                chunk = file.read(min(_CHUNK, size))
+                if not chunk or len(chunk) < min(_CHUNK, size):
+                    raise _truncated(path)
+                size -= len(chunk)
+                if floats is not None and not np.isfinite(np.frombuffer(chunk, nifti.order + floats)).all():
+                    raise UserError(f"{path} has NaN or infinite voxels; replace them by a sensible value first.")
+            while file.read(_CHUNK):  # to the end of a .gz file, where its checksum is
+                pass
+    except _DAMAGE:
+        raise _truncated(path) from None
+
+
 def _start_of(path: Path, count: int) -> bytes:
     try:
         with _open(path) as file:
             return file.read(count)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
+    except _DAMAGE:
         raise _truncated(path) from None
-
-
-def _size_of(path: Path) -> int:
-    """Bytes in a file, or in what a .gz file holds once its checksum has been verified."""
-    if not _is_gzip(path):
-        return path.stat().st_size
-    size = 0
-    try:
-        with _open(path) as file:
-            while chunk := file.read(_CHUNK):
-                size += len(chunk)
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise _truncated(path) from None
-    return size
 
 
 def _open(path: Path):

@@ -140,16 +140,14 @@ def _read_file(path: Path) -> sitk.Image:
 
 def _without_alpha(image: sitk.Image, reader: sitk.ImageFileReader, image_io: str) -> sitk.Image:
     components = image.GetNumberOfComponentsPerPixel()
-    declared = {key: reader.GetMetaData(key) for key in ("datatype", "NRRD_kinds[0]") if reader.HasMetaDataKey(key)}
+    declared = {key: reader.GetMetaData(key) for key in ("datatype", "NRRD_kinds[pixel]") if reader.HasMetaDataKey(key)}
     rgba = components == 4 and (
         image_io in _PICTURES
         or declared.get("datatype") == _NIFTI_RGBA
-        or declared.get("NRRD_kinds[0]") == "RGBA-color"
+        or declared.get("NRRD_kinds[pixel]") == "RGBA-color"
     )
     if rgba:
         return sitk.Compose([sitk.VectorIndexSelectionCast(image, component) for component in range(3)])
-    if components == 2 and image_io in _PICTURES:
-        return sitk.VectorIndexSelectionCast(image, 0)
     return image
 
 

@@ -40,7 +40,7 @@ def _nearest(old: int, new: int, device: torch.device) -> torch.Tensor:
 
 
 def resample_onto(image: sitk.Image, reference: sitk.Image, name: str = "the image") -> sitk.Image:
-    """`image` on the grid of `reference`, linearly in world space, in its own voxel type.
+    """`image` on the grid of `reference`, linearly in world space, in float32 (float64 stays float64).
 
     Outside its field of view it is filled with its smallest value. Raises UserError if the two do not overlap.
     """
@@ -55,7 +55,11 @@ def resample_onto(image: sitk.Image, reference: sitk.Image, name: str = "the ima
         )
     lowest = min(float(channel.min()) for channel in channel_arrays(image))
     identity = sitk.Transform(image.GetDimension(), sitk.sitkIdentity)
-    return sitk.Resample(image, reference, identity, sitk.sitkLinear, lowest, image.GetPixelID())
+    # Not in the image's own whole-numbered type: ITK would cut the interpolated values off instead of rounding them.
+    pixel_id = image.GetPixelID()
+    if channel_arrays(image)[0].dtype != np.float64:
+        pixel_id = sitk.sitkFloat32 if image.GetNumberOfComponentsPerPixel() == 1 else sitk.sitkVectorFloat32
+    return sitk.Resample(image, reference, identity, sitk.sitkLinear, lowest, pixel_id)
 
 
 def _overlap(grid: Grid, reference: Grid) -> bool:

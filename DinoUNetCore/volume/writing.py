@@ -6,6 +6,7 @@ Slicer offers when the label map is loaded as a segmentation.
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,18 +119,14 @@ def _values_of(plane: np.ndarray) -> np.ndarray:
 
 def _with_segments(image: sitk.Image, labels: Sequence[Label]) -> sitk.Image:
     """A 3D copy of the image that carries the segments' descriptions as 3D Slicer writes them."""
-    if image.GetDimension() == 2:
-        grid = Grid.of(image)
-        image = Grid(grid.size, grid.spacing, grid.origin, grid.direction, 3).to_image(channel_arrays(image)[0])
-    else:
-        image = sitk.Image(image)
-    for key in image.GetMetaDataKeys():
-        image.EraseMetaData(key)
+    grid = Grid.of(image)
+    # A real copy: SimpleITK's copies share their metadata with the original.
+    image = replace(grid, dimension=3).to_image(channel_arrays(image)[0])
     image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
     image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
     image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
     # All segments share one layer, which Slicer crops to its first segment's extent: so all have the whole image's.
-    extent = " ".join(f"0 {count - 1}" for count in image.GetSize())
+    extent = " ".join(f"0 {count - 1}" for count in grid.size)
     for number, label in enumerate(sorted(labels, key=lambda label: label.value)):
         described = {
             "ID": f"Segment_{label.value}",

@@ -149,7 +149,7 @@ def test_a_wrong_table_is_refused_with_a_reason(folder, changes, sentence):
         read_dataset(folder)
 
 
-def test_numTraining_may_be_absent(folder):  # noqa: N802 - the format's own word
+def test_the_number_of_cases_may_be_left_out(folder):
     describe(folder, numTraining=None)
     assert len(read_dataset(folder).cases) == 2
 

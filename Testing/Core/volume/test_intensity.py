@@ -62,8 +62,8 @@ def test_a_constant_image_becomes_zeros(value, dtype):
 
 
 def test_statistics_are_equal_to_the_bit_for_all_storage_orders():
-    grid = Grid((8, 9, 10), (0.7, 0.8, 2.5), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()), 3)
-    array = random_slices(2, (10, 9, 8), 1e4).astype(np.float32)
+    grid = Grid((40, 9, 30), (0.7, 0.8, 2.5), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel().tolist()), 3)
+    array = random_slices(2, (30, 9, 40))  # float64, so that the order of summation shows in the last bit
     expected = fit([ZSCORE], [Slicing.of(grid, "coronal").cut(array)])
     for order, flips in product(permutations(range(3)), product((1, -1), repeat=3)):
         stored = np.ascontiguousarray(

@@ -1,19 +1,10 @@
 """Bones of the phantom: spine, ribs, breastbone, shoulder blades and hip bones, as strokes to paint."""
 
-from DinoUNetCore.dataset.phantom_shapes import (
-    Capsule,
-    Cut,
-    Draw,
-    Ellipsoid,
-    HalfSpace,
-    Paint,
-    Shape,
-    Trunk,
-    Union,
-    Wave,
-    rotation,
-    waves,
-)
+from itertools import pairwise
+
+from DinoUNetCore.dataset.torso.canvas import Paint, Shape
+from DinoUNetCore.dataset.torso.draw import Draw, rotation, waves
+from DinoUNetCore.dataset.torso.shapes import Capsule, Cut, Ellipsoid, HalfSpace, Trunk, Union
 
 RIBS = 11
 LEVELS = 20  # vertebrae from the second thoracic one to the sacrum's first
@@ -27,17 +18,23 @@ class Bones:
         self.draw, self.label = draw, spine_label
         self.cortex = draw.between(480, 800)
         self.spongy = draw.between(150, 300)
-        self.texture = waves(draw, 3, 110, 5, 11)
+        self.texture = waves(draw, 4, 60, 5, 11)
         self.bend = draw.between(-7, 7)  # of the spine to one side
         self.curve = draw.between(0.8, 1.2)
 
     def spine_point(self, z: float) -> tuple[float, float, float]:
         """Centre of the vertebral column at the height z: hollow at the chest, forward at the loins."""
         along = max(min((z - 75) / 125, 1.3), -2.2)
-        back = 7 * (1 - along * along) if z > 75 else 7 - 20 * min((75 - z) / 180, 1) ** 2 * (3 - 2 * min((75 - z) / 180, 1))
+        back = (
+            7 * (1 - along * along)
+            if z > 75
+            else 7 - 20 * min((75 - z) / 180, 1) ** 2 * (3 - 2 * min((75 - z) / 180, 1))
+        )
         return self.bend * (1 - abs(z) / 200), 50 + back * self.curve, z
 
-    def bone(self, shapes: list[Shape], label: int | None = None, wall: float = 2.0, plain: bool = False) -> list[Paint]:
+    def bone(
+        self, shapes: list[Shape], label: int | None = None, wall: float = 2.0, plain: bool = False
+    ) -> list[Paint]:
         """All cortex first, then all spongy bone, so that joints have no wall inside."""
         outer = [Paint(shape, self.cortex, label) for shape in shapes]
         inner = [Paint(shape, self.spongy, None, wall, () if plain else self.texture) for shape in shapes]
@@ -76,12 +73,17 @@ def vertebra(bones: Bones, z: float, height: float, size: float) -> list[Paint]:
         arch.append(Capsule(place(side, 16, 32, 2), place(side, 2, 43, -6), 3.4 * size, 3.2 * size, (1, 1, 0.5)))
         reach = draw.around(40 if lumbar else 37, 0.05)
         lift = 0 if lumbar else 4
-        arch.append(Capsule(place(side, 17, 29, 2), place(side, reach, 32 if lumbar else 40, lift), 5 * size, 3.2 * size))
+        arch.append(
+            Capsule(place(side, 17, 29, 2), place(side, reach, 32 if lumbar else 40, lift), 5 * size, 3.2 * size)
+        )
         arch.append(Capsule(place(side, 17, 33, 12), place(side, 15, 35, -14), 5.2 * size, 4.6 * size))
     slope = -6 if lumbar else -26
-    arch.append(Capsule(place(0, 0, 44, -5), place(0, 0, 68 if lumbar else 62, slope), 3.6 * size, 4.2 * size, (1, 1, 0.45)))
+    arch.append(
+        Capsule(place(0, 0, 44, -5), place(0, 0, 68 if lumbar else 62, slope), 3.6 * size, 4.2 * size, (1, 1, 0.45))
+    )
     paints = bones.bone(arch, bones.label, 1.8, plain=True)
-    return paints + [
+    return [
+        *paints,
         Paint(body, bones.cortex * 0.8, bones.label),
         Paint(body, bones.spongy, None, 1.6, bones.texture),
     ]
@@ -137,12 +139,16 @@ def ribs(bones: Bones, cavity: Trunk) -> list[Paint]:
                 sine, cosine = 2 * t / (1 + t * t), (1 - t * t) / (1 + t * t)
                 height = z - drop * (1 - cosine) / 1.8
                 points.append(_on_wall(cavity, side * sine, cosine, height, 6.0))
-            for a, b in zip(points, points[1:], strict=False):
+            for a, b in pairwise(points):
                 bony.append(Capsule(a, b, 3.9, 3.9, (1, 1, 0.58)))
             if number < 8:
                 end = points[-1]
                 target = (side * 14, -cavity.front * 1.02, max(175 - 14 * number, 80))
-                knee = (end[0] * 0.62 + target[0] * 0.38, end[1] * 0.35 + target[1] * 0.65, end[2] * 0.8 + target[2] * 0.2)
+                knee = (
+                    end[0] * 0.62 + target[0] * 0.38,
+                    end[1] * 0.35 + target[1] * 0.65,
+                    end[2] * 0.8 + target[2] * 0.2,
+                )
                 for a, b in ((end, knee), (knee, target)):
                     soft.append(Paint(Capsule(a, b, 5.0, 4.6, (1, 1, 0.75)), cartilage))
     return soft + bones.bone(bony, wall=1.7, plain=True)
@@ -164,14 +170,13 @@ def shoulder_blades(bones: Bones) -> list[Paint]:
     return bones.bone(blades, wall=1.6)
 
 
-def hips(bones: Bones, lumps: tuple[Wave, ...]) -> list[Paint]:
+def hips(bones: Bones) -> list[Paint]:
     """The wings of the hip bones and the sacrum, seen where a volume reaches below the last lumbar vertebra."""
+    lumps = waves(bones.draw, 2, 3, 40, 80)
     wings: list[Shape] = []
     for side in (-1, 1):
         turn = rotation(0.12, side * 0.22, side * 0.42)
         wings.append(Ellipsoid((side * 92, 42, -232), (66, 8.5, 62), turn, lumps))
     x, y, _ = bones.spine_point(-225)
-    sacrum = Union(
-        [Ellipsoid((x, y + 16, -240), (50, 20, 42)), Ellipsoid((x, y + 34, -262), (36, 18, 40))], 12, lumps
-    )
+    sacrum = Union([Ellipsoid((x, y + 16, -240), (50, 20, 42)), Ellipsoid((x, y + 34, -262), (36, 18, 40))], 12, lumps)
     return bones.bone([*wings, sacrum], wall=2.4)

@@ -1,0 +1,1 @@
+"""The phantom's patient, organ by organ, as strokes to paint."""

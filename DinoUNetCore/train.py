@@ -1,0 +1,224 @@
+"""Train Dino U-Net on an nnU-Net raw data set: python -m DinoUNetCore.train DATASET -o RUN."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from DinoUNetCore.command_line import Parser, run
+from DinoUNetCore.errors import UserError
+
+VARIANT_NAMES = ("tiny", "small", "small_plus", "base", "large", "huge_plus", "7b")
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        prog="python -m DinoUNetCore.train",
+        description="Train Dino U-Net on labelled images in nnU-Net's raw layout (dataset.json, imagesTr, labelsTr).",
+        argument_default=argparse.SUPPRESS,  # only options that were given are compared when a run is resumed
+        formatter_class=argparse.HelpFormatter,
+    )
+    add = parser.add_argument
+    add("dataset", help="folder with dataset.json, imagesTr and labelsTr")
+    add("-o", "--output", required=True, metavar="RUN", help="folder of this run")
+    add("--resume", action="store_true", help="go on with the run in RUN, or begin it if there is none")
+    add("--variant", choices=VARIANT_NAMES, help="size of the network (default: small)")
+    add("--fold", type=int, help="fold to validate on (default: 0)")
+    add("--recipe", choices=("default", "paper"), help="optimizer and schedule (default: default)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=_positive(int), help="number of epochs (default: the recipe's)")
+    length.add_argument("--minutes", type=_positive(float), help="train as many epochs as fit into this time")
+    add("--iterations", type=_positive(int), help="batches per epoch (default: the recipe's)")
+    add("--learning-rate", type=_positive(float), help="highest learning rate (default: the recipe's)")
+    add("--batch-size", type=_positive(int), help="patches per batch (default: planned)")
+    add("--patch-size", type=_positive(int), nargs=2, metavar=("ROWS", "COLUMNS"), help="(default: planned)")
+    add("--plane", choices=("finest", "axial", "coronal", "sagittal"), help="how volumes are sliced (default: finest)")
+    add("--context-slices", type=int, choices=(1, 3), help="slices the network sees at once (default: planned)")
+    add("--plan", metavar="FILE", help="use this plan.json, perhaps edited, instead of making one")
+    add("--groups", metavar="FILE", help='JSON {"groups": {case: group}}: cases of one group stay in one fold')
+    add("--resample-channels", action="store_true", help="bring a case's channels onto the first one's grid")
+    add("--backbone", metavar="SOURCE", help="hub, random, or a file of DINOv3 weights (default: hub; tiny: random)")
+    add("--train-backbone", action="store_true", help="train the backbone along (always so for tiny)")
+    add("--precision", choices=("auto", "float32", "bfloat16", "float16"), help="(default: auto)")
+    add("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add("--workers", type=int, help="processes that prepare batches (default: by device)")
+    add("--threads", type=_positive(int), help="CPU threads (default: all)")
+    add("--seed", type=int, help="seed of everything random (default: 12345)")
+    add("--name", help="name of the model (default: data set and variant)")
+    add("--keep-prepared", action="store_true", help="keep RUN/prepared, the resampled slices, after the end")
+    return parser
+
+
+def _positive(kind: type):
+    def convert(text: str):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    convert.__name__ = "number above 0"
+    return convert
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    started = time.monotonic()
+    given = vars(make_parser().parse_args(arguments))
+    folder, resume = Path(given.pop("output")), given.pop("resume", False)
+    if "patch_size" in given:
+        given["patch_size"] = tuple(given["patch_size"])
+    train(given, folder, resume, started)
+
+
+def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> None:
+    """given: the settings a user chose, by the names of `Settings`."""
+    import torch
+
+    from DinoUNetCore.dataset.layout import read_dataset
+    from DinoUNetCore.dataset.preprocessing import prepare_cases, remove_prepared
+    from DinoUNetCore.device import choose_device
+    from DinoUNetCore.files import write_json
+    from DinoUNetCore.inference.segmenter import Segmenter
+    from DinoUNetCore.training.card import make_bundle
+    from DinoUNetCore.training.settings import Settings
+    from DinoUNetCore.training.trainer import Trainer, hardware
+    from DinoUNetCore.training.validation import measure_volumes
+
+    settings_file = folder / "settings.json"
+    if settings_file.exists():
+        if not resume:
+            raise UserError(f"{folder} holds a training already; add --resume to go on with it, or name another folder.")
+        settings = Settings.load(settings_file).resumed_with(given, folder)
+    else:
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds other files; name a new folder for the run.")
+        settings = Settings.from_dict(given)
+    if (folder / "metrics.json").exists():
+        say(f"{folder} is finished: its model is {folder / 'bundle'}.")
+        return
+
+    device = choose_device(settings.device)  # a mistyped device is told before anything is read
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    dataset = read_dataset(settings.dataset, settings.groups)
+    plan = _read_or_make_plan(dataset, settings, folder)
+    plan.training_and_validation(settings.fold)  # a fold that does not exist is told before the work begins
+    for note in [*plan.warnings, *plan.check_against(dataset)]:
+        say(f"warning: {note}")
+    if not settings_file.exists():
+        settings.save(settings_file)
+    with progress_bar("preparing cases") as progress:
+        cases = prepare_cases(
+            dataset, plan, folder / "prepared", resample_channels=settings.resample_channels, progress=progress
+        )
+
+    trainer = Trainer(settings, dataset, plan, cases, folder, started, say)
+    training, validation = plan.training_and_validation(settings.fold)
+    say(
+        f"Training {settings.variant} on {len(training)} cases, validating on {len(validation)} (fold {settings.fold}), "
+        f"on {hardware(device)}. Patches {plan.patch_size[0]}x{plan.patch_size[1]}, batch {plan.batch_size}."
+    )
+    trainer.run()
+
+    facts = {
+        "data_set": dataset.name,
+        "training_cases": len(training),
+        "validation_cases": len(validation),
+        "fold": settings.fold,
+        "validated_on_training_cases": plan.validates_on_training_cases,
+        "recipe": settings.recipe,
+        "epochs": len(trainer.history),
+        "iterations_per_epoch": trainer.iterations,
+        "batch_size": plan.batch_size,
+        "best_epoch": trainer.best_epoch,
+        "minutes": round(sum(row["seconds"] for row in trainer.history) / 60, 1),
+        "hardware": hardware(device),
+        "seed": settings.seed,
+    }
+    bundle = make_bundle(trainer.network, plan, settings, trainer.labels, facts)
+    with progress_bar("measuring whole images") as progress:
+        metrics = measure_volumes(
+            Segmenter(bundle, settings.device, network=trainer.network),
+            dataset,
+            validation,
+            resample_channels=settings.resample_channels,
+            progress=progress,
+        )
+    bundle = make_bundle(trainer.network, plan, settings, trainer.labels, facts, metrics)
+    bundle.save(folder / "bundle", overwrite=True)
+    metrics = {"validated_on_training_cases": plan.validates_on_training_cases, **metrics}
+    write_json(folder / "metrics.json", metrics)
+    if not settings.keep_prepared:
+        remove_prepared(folder / "prepared")
+    say(_summary(metrics, folder))
+
+
+def _read_or_make_plan(dataset, settings, folder: Path):
+    from DinoUNetCore.dataset.fingerprint import make_fingerprint
+    from DinoUNetCore.dataset.plan import Plan, make_plan
+
+    if (folder / "plan.json").exists():
+        return Plan.load(folder / "plan.json")
+    if settings.plan:
+        plan = Plan.load(settings.plan)
+    else:
+        with progress_bar("reading cases") as progress:
+            fingerprint = make_fingerprint(dataset, progress, resample_channels=settings.resample_channels)
+        plan = make_plan(
+            dataset,
+            fingerprint,
+            settings.variant,
+            plane=settings.plane,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            patch_size=list(settings.patch_size) if settings.patch_size else None,
+            context_slices=settings.context_slices,
+        )
+        fingerprint.save(folder / "fingerprint.json")
+    plan.save(folder / "plan.json")
+    return plan
+
+
+def _summary(metrics: dict[str, Any], folder: Path) -> str:
+    rows = [(name, row) for name, row in metrics["labels"].items()] + [("mean", metrics["mean"])]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{'Validation':<{width}}   Dice   HD95 mm"]
+    for name, row in rows:
+        dice, hd95 = ("    -" if row[key] is None else f"{row[key]:{form}}" for key, form in (("dice", "5.3f"), ("hd95", "8.2f")))
+        lines.append(f"{name:<{width}}  {dice}  {hd95}")
+    return "\n".join([*lines, f"The model is {folder / 'bundle'}; pictures and numbers are beside it."])
+
+
+class progress_bar:  # noqa: N801 - used like a function
+    """A tqdm bar as a callback progress(done, total), for code that knows nothing of bars."""
+
+    def __init__(self, title: str):
+        self.title = title
+        self.bar = None
+
+    def __enter__(self) -> "progress_bar":
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc=self.title, leave=False)
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *exception) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def say(text: str) -> None:
+    """Print a line above any progress bar, at once also into files and pipes."""
+    from tqdm import tqdm
+
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run(main)

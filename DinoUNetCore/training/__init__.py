@@ -1,0 +1,1 @@
+"""Training: recipes, loss, loop, checkpoints, and the reports that show how it went."""

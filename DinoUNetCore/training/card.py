@@ -1,0 +1,109 @@
+"""From a finished training to a model bundle with its model card."""
+
+from typing import Any
+
+from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.network.variants import VARIANTS
+from DinoUNetCore.dataset.plan import Plan
+from DinoUNetCore.training.settings import Settings
+from DinoUNetCore.volume.labels import Label
+from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
+
+
+def make_bundle(
+    network: DinoUNet,
+    plan: Plan,
+    settings: Settings,
+    labels: list[Label],
+    training: dict[str, Any],
+    metrics: dict[str, Any] | None = None,
+) -> ModelBundle:
+    """The bundle of a trained network. training: facts for the card. metrics: of `metrics.summarise`, if measured."""
+    timm_model = VARIANTS[settings.variant].timm_model
+    source = settings.backbone or ("hub" if timm_model else "random")
+    stored = source != "hub" or network.backbone.trainable
+    short = {} if metrics is None else {"mean": metrics["mean"], "labels": metrics["labels"]}
+    config = make_config(
+        name=settings.name or f"{plan.dataset}-{settings.variant}",
+        variant_name=settings.variant,
+        network=network,
+        backbone={
+            "name": timm_model if source == "hub" else None,
+            "source": "random" if source == "random" else "timm" if source == "hub" else "file",
+            "trained": network.backbone.trainable,
+            "stored": stored,
+        },
+        inputs={
+            "channel_names": plan.channel_names,
+            "dimension": plan.dimension,
+            "plane": plan.plane,
+            "spacing": plan.spacing,
+            "patch_size": plan.patch_size,
+            "context_slices": plan.context_slices,
+            "mirror": plan.mirror,
+            "normalization": [channel.to_json() for channel in plan.normalization],
+            "intensity_range": plan.intensity_range,
+            "spacing_range": plan.spacing_range,
+        },
+        labels=labels,
+        training=training,
+        metrics=short,
+    )
+    card = model_card(config)
+    return ModelBundle(config, network_tensors(network, stored), card, config["name"])
+
+
+def model_card(config: dict[str, Any]) -> str:
+    """README.md of a bundle, from its config: only what was measured, on what."""
+    training, inputs, metrics = config["training"], config["input"], config["metrics"]
+    where = "volumes" if inputs["dimension"] == 3 else "pictures"
+    backbone = config["backbone"]
+    lines = [
+        "---",
+        "library_name: dinounet-slicer",
+        "tags: [medical-imaging, image-segmentation, dino-u-net]",
+        "---",
+        f"# {config['name']}",
+        "",
+        f"A Dino U-Net (arXiv 2508.20909), variant `{config['architecture']['variant']}`, that segments "
+        f"{where} ({', '.join(inputs['channel_names'])}). For research only; not a medical device.",
+        "",
+        "## Training",
+        "",
+        *(f"- {key.replace('_', ' ')}: {_text(value)}" for key, value in training.items()),
+        f"- backbone: {backbone['name'] or backbone['source']}, {'trained along' if backbone['trained'] else 'frozen'}",
+        f"- slices: {inputs['plane'] if inputs['dimension'] == 3 else 'as stored'}, {_text(inputs['spacing'])} mm "
+        f"(rows, columns), patches of {_text(inputs['patch_size'])}, context {inputs['context_slices']}",
+        "",
+        "## Measured on the validation cases (whole images)",
+        "",
+    ]
+    if training.get("validated_on_training_cases"):
+        lines += ["**These are the training cases: the numbers say nothing about other images.**", ""]
+    if metrics:
+        lines += ["| structure | Dice | HD95 (mm) | ASSD (mm) | cases |", "|---|---|---|---|---|"]
+        for label in config["labels"]:
+            row = metrics["labels"].get(label["name"])
+            if row:
+                lines.append(f"| {label['name']} | {_row(row)} | {row['cases']} |")
+        lines.append(f"| mean | {_row(metrics['mean'])} | |")
+    else:
+        lines.append("Not measured.")
+    if backbone["source"] != "random":
+        lines += [
+            "",
+            "The backbone's weights stand under the DINOv3 License, "
+            "https://ai.meta.com/resources/models-and-libraries/dinov3-license/.",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _row(row: dict[str, Any]) -> str:
+    return " | ".join("-" if row[key] is None else f"{row[key]:.{digits}f}" for key, digits in _COLUMNS)
+
+
+_COLUMNS = (("dice", 3), ("hd95", 2), ("assd", 2))
+
+
+def _text(value: Any) -> str:
+    return " x ".join(f"{v:g}" for v in value) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,66 @@
+"""Checkpoints: everything that a training needs to go on as if it had never stopped, without pickle.
+
+NAME.safetensors holds the tensors and, in its header, the rest as JSON: one file, so that both always belong together.
+NAME.json repeats the JSON for people to read.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import atomic_path, write_json
+
+
+def save_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]
+) -> None:
+    """Write `path` (.safetensors) and the .json beside it. Frozen backbones are left out: they do not change."""
+    tensors = {f"network.{name}": tensor for name, tensor in _changing(network).items()}
+    if optimizer is not None:
+        packed = optimizer.state_dict()
+        for index, entries in packed["state"].items():
+            for key, value in entries.items():
+                tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"state": json.dumps(state)})
+    write_json(path.with_suffix(".json"), state)
+
+
+def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict[str, Any]:
+    """Load a checkpoint into network and optimizer, in place; returns its state. UserError if it is damaged."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            state = json.loads(file.metadata()["state"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the checkpoint {path} is damaged ({error}); remove the run's folder and train again.") from error
+    weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+    if set(weights) != set(_changing(network)):
+        raise UserError(f"the checkpoint {path} belongs to another network; give another run folder.")
+    network.load_state_dict(weights, strict=False)
+    if optimizer is not None:
+        packed = optimizer.state_dict()
+        packed["state"] = _optimizer_state(tensors)
+        optimizer.load_state_dict(packed)
+    return state
+
+
+def _changing(network: nn.Module) -> dict[str, Tensor]:
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad and name.startswith("backbone.")}
+    return {name: tensor for name, tensor in network.state_dict().items() if name not in frozen}
+
+
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    return state

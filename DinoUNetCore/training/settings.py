@@ -1,0 +1,73 @@
+"""What a user may choose about a training. Kept in the run's folder, so that a resumed run is the same run."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import read_json, write_json
+
+# May differ when a run is resumed: they change where and how fast it runs, not what is computed.
+FREE_ON_RESUME = {"device", "workers", "threads", "keep_prepared"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """epochs or minutes, not both; neither means the recipe's number of epochs. backbone: "hub", "random" or a file;
+    None means hub weights where there are any, random otherwise. workers: None chooses by device.
+    """
+
+    dataset: str
+    variant: str = "small"
+    fold: int = 0
+    recipe: str = "default"
+    epochs: int | None = None
+    minutes: float | None = None
+    iterations: int | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    patch_size: tuple[int, int] | None = None
+    plane: str = "finest"
+    context_slices: int | None = None
+    plan: str | None = None
+    groups: str | None = None
+    resample_channels: bool = False
+    backbone: str | None = None
+    train_backbone: bool | None = None
+    precision: str = "auto"
+    seed: int = 12345
+    device: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    keep_prepared: bool = False
+    name: str | None = None
+
+    def save(self, path: Path) -> None:
+        write_json(path, asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        try:
+            return cls.from_dict(read_json(path))
+        except TypeError as error:
+            raise UserError(f"{path} does not hold the settings of a training ({error}).") from error
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Settings":
+        if values.get("patch_size") is not None:
+            values = {**values, "patch_size": tuple(values["patch_size"])}
+        return cls(**values)
+
+    def resumed_with(self, given: dict[str, Any], folder: Path) -> "Settings":
+        """These settings for a resumed run, for which a user gave some again. UserError if one has changed."""
+        for name, value in given.items():
+            old = getattr(self, name)
+            if name == "dataset":
+                old, value = Path(old).resolve(), Path(value).resolve()
+            if name not in FREE_ON_RESUME and value != old:
+                option = "--" + name.replace("_", "-") if name != "dataset" else "the data set"
+                raise UserError(
+                    f"{option} was {old} when {folder} began and cannot become {value}; leave it out, or train into "
+                    "another folder."
+                )
+        return Settings.from_dict({**asdict(self), **{k: v for k, v in given.items() if k in FREE_ON_RESUME}})

@@ -1,0 +1,301 @@
+"""The training loop: from a data set and a plan to a run folder with a model bundle.
+
+    RUN/settings.json, fingerprint.json, plan.json      what was decided
+    RUN/checkpoints/last.*, best.*                      where it stands
+    RUN/log.csv, curves.png, overlay.png                how it goes
+    RUN/bundle/, metrics.json                           what comes out
+"""
+
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from DinoUNetCore.dataset.augmentation import Augmentation, AugmentationSettings
+from DinoUNetCore.dataset.layout import Dataset
+from DinoUNetCore.dataset.plan import Plan
+from DinoUNetCore.dataset.preprocessing import PreparedCase
+from DinoUNetCore.dataset.slices import EpochSampler, TrainingSlices
+from DinoUNetCore.device import choose_device, choose_precision
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.network.variants import VARIANTS
+from DinoUNetCore.training.checkpoints import load_checkpoint, save_checkpoint
+from DinoUNetCore.training.losses import make_loss
+from DinoUNetCore.training.recipes import RECIPES
+from DinoUNetCore.training.report import draw_curves, draw_overlay, write_log
+from DinoUNetCore.training.schedule import poly_factor
+from DinoUNetCore.training.settings import Settings
+from DinoUNetCore.training.validation import choose_slices, dice_on_slices
+from DinoUNetCore.volume.labels import default_labels
+from DinoUNetCore.weights.dinov3 import load_backbone
+
+MEASURED_EPOCHS = 2  # with --minutes: after so many the number of epochs is fixed
+SECONDS_BETWEEN_PICTURES = 60
+
+
+class Trainer:
+    """Trains one fold. `run()` does everything up to the last epoch; `network` then holds the best epoch's weights."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        plan: Plan,
+        cases: dict[str, PreparedCase],
+        folder: Path,
+        started: float,
+        say: Callable[[str], None] = print,
+    ):
+        """started: `time.monotonic()` when the user's command began, from which --minutes counts."""
+        self.settings, self.dataset, self.plan, self.folder, self.say = settings, dataset, plan, folder, say
+        self.started = started
+        self.recipe = RECIPES[settings.recipe]
+        self.iterations = settings.iterations or self.recipe.iterations
+        self.learning_rate = settings.learning_rate or self.recipe.learning_rate
+        self.epochs = None if settings.minutes else settings.epochs or self.recipe.epochs
+        self.labels = default_labels(plan.labels)
+        training, validation = plan.training_and_validation(settings.fold)
+        self.validation_names = validation
+        self.validation_cases = [cases[name] for name in validation]
+        self.validation_picks = choose_slices(self.validation_cases, max(24, self.iterations * plan.batch_size // 10))
+
+        self.device = choose_device(settings.device)
+        self.dtype = choose_precision(settings.precision, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        torch.manual_seed(settings.seed)
+        self.network = self._make_network().to(self.device, memory_format=torch.channels_last)
+        self.optimizer = self.recipe.make_optimizer(self.network)
+        self.loss = make_loss()
+        self.history: list[dict[str, Any]] = []
+        self.best = -1.0
+        self.best_epoch: int | None = None
+
+        augmentation = AugmentationSettings(
+            rotation=180.0 if plan.dimension == 2 and "rows" in plan.mirror else self.recipe.rotation,
+            mirror=tuple(plan.mirror),
+        )
+        samples = TrainingSlices(
+            [cases[name] for name in training],
+            plan.patch_size,
+            plan.context_slices,
+            Augmentation(augmentation, tuple(plan.patch_size)),
+            settings.seed,
+        )
+        self.sampler = EpochSampler(self.iterations * plan.batch_size)
+        workers = settings.workers if settings.workers is not None else default_workers(self.device)
+        self.loader = DataLoader(
+            samples,
+            batch_size=plan.batch_size,
+            sampler=self.sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_single_thread,
+            multiprocessing_context="spawn" if workers > 0 else None,
+        )
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def run(self) -> None:
+        """Train to the end, from the last checkpoint if there is one."""
+        self._resume()
+        pictures_drawn = -math.inf
+        while self.epochs is None or len(self.history) < self.epochs:
+            started = time.monotonic()
+            epoch = len(self.history)
+            loss, rate = self._train_epoch(epoch)
+            dice = self._validate()
+            known = [value for value in dice if value is not None]
+            mean = sum(known) / len(known) if known else None
+            self.history.append(
+                {"epoch": epoch + 1, "loss": loss, "mean_dice": mean, "dice": dice, "learning_rate": rate,
+                 "seconds": time.monotonic() - started}
+            )  # fmt: skip
+            if self.epochs is None and len(self.history) == MEASURED_EPOCHS:
+                self._fix_epochs()
+            self._save(mean)
+            self._tell()
+            if time.monotonic() - pictures_drawn > SECONDS_BETWEEN_PICTURES:
+                self.draw()
+                pictures_drawn = time.monotonic()
+        if self.best_epoch is not None:
+            load_checkpoint(self.checkpoints / "best.safetensors", self.network)
+        self.network.eval()
+        self.draw()
+
+    def _make_network(self) -> DinoUNet:
+        settings, plan = self.settings, self.plan
+        channels = len(plan.channel_names) * plan.context_slices
+        network = DinoUNet(settings.variant, channels, len(plan.labels), settings.train_backbone)
+        timm_model = VARIANTS[settings.variant].timm_model
+        source = settings.backbone or ("hub" if timm_model else "random")
+        if source == "random":
+            if timm_model and not network.backbone.trainable:
+                self.say("warning: the backbone is random and frozen; add --train-backbone unless this is a test.")
+        else:
+            load_backbone(network.backbone, source, timm_model)
+        return network
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float]:
+        """One pass of the sampler; returns the mean loss and the learning rate at its end."""
+        torch.manual_seed(self.settings.seed + 1_000_003 * (epoch + 1))  # drop path; the samples seed themselves
+        self.sampler.epoch = epoch
+        self.network.train()
+        total, rate = 0.0, 0.0
+        for iteration, (image, label) in enumerate(self._progress(epoch)):
+            rate = self._set_learning_rate(epoch, iteration)
+            image = image.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            label = label.to(self.device, non_blocking=True)
+            with self._autocast():
+                logits = self.network(image)
+            loss = self.loss(logits.float(), label[:, None])
+            value = loss.item()
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the loss became {value} in epoch {epoch + 1}; lower --learning-rate or use --precision float32, and "
+                    "resume from the last checkpoint in another folder."
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            total += value
+        return total / self.iterations, rate
+
+    def _progress(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        of = f"/{self.epochs}" if self.epochs else ""
+        return tqdm(self.loader, desc=f"epoch {epoch + 1}{of}{self._time_left()}", leave=False, unit="batch")
+
+    def _time_left(self) -> str:
+        if self.epochs is None or not self.history:
+            return ""
+        recent = [row["seconds"] for row in self.history[-10:]]
+        return f", {_duration((self.epochs - len(self.history)) * sum(recent) / len(recent))} left"
+
+    def _set_learning_rate(self, epoch: int, iteration: int) -> float:
+        position = epoch + (iteration + 1) / (self.iterations + 1) if self.recipe.per_iteration else epoch
+        rate = self.learning_rate * poly_factor(position, self.epochs, self.recipe.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _autocast(self):
+        return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
+
+    def _forward(self, image: Tensor) -> Tensor:
+        with self._autocast():
+            return self.network(image.to(self.device)).float()
+
+    def _validate(self) -> list[float | None]:
+        return dice_on_slices(
+            self.network, self.validation_picks, len(self.plan.labels), self.plan.context_slices, self._forward
+        )
+
+    def _fix_epochs(self) -> None:
+        """With --minutes: as many epochs as fit, leaving time to validate whole volumes at the end."""
+        now = time.monotonic()
+        per_epoch = self.history[-1]["seconds"]  # the first one is slowed by warming up
+        slices = sum(len(indices) for _, indices in self.validation_picks)
+        started = time.monotonic()
+        self._validate()
+        per_slice = (time.monotonic() - started) / slices
+        final = 1.5 * per_slice * sum(case.shape[0] for case in self.validation_cases) + 15
+        left = 60 * self.settings.minutes - (now - self.started) - final
+        self.epochs = max(MEASURED_EPOCHS, MEASURED_EPOCHS + int(left / (per_epoch + 1)))
+        self.say(
+            f"An epoch takes {per_epoch:.1f} s: {self.epochs} epochs fit into {self.settings.minutes:g} minutes."
+        )
+
+    def _save(self, mean: float | None) -> None:
+        improved = mean is not None and mean > self.best
+        if improved:
+            self.best, self.best_epoch = mean, len(self.history)
+        state = {
+            "epochs": self.epochs,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "scaler": self.scaler.state_dict(),
+            "history": self.history,
+        }
+        if improved:
+            save_checkpoint(self.checkpoints / "best.safetensors", self.network, None, state)
+        save_checkpoint(self.checkpoints / "last.safetensors", self.network, self.optimizer, state)
+        write_log(self.folder / "log.csv", self.history, [label.name for label in self.labels])
+
+    def _resume(self) -> None:
+        path = self.checkpoints / "last.safetensors"
+        if not path.exists():
+            return
+        state = load_checkpoint(path, self.network, self.optimizer)
+        self.history, self.epochs = state["history"], state["epochs"]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.scaler.load_state_dict(state["scaler"])
+        self.say(f"Going on after epoch {len(self.history)}" + (f" of {self.epochs}." if self.epochs else "."))
+
+    def _tell(self) -> None:
+        row = self.history[-1]
+        dice = ", ".join(
+            f"{label.name} {value:.3f}" for label, value in zip(self.labels, row["dice"], strict=True) if value is not None
+        )
+        mean = "none" if row["mean_dice"] is None else f"{row['mean_dice']:.3f}"
+        of = f"/{self.epochs}" if self.epochs else ""
+        best = " (best)" if self.best_epoch == row["epoch"] else ""
+        self.say(
+            f"epoch {row['epoch']}{of}  loss {row['loss']:.4f}  Dice {mean}{best} [{dice}]  {row['seconds']:.0f} s"
+            + self._time_left()
+        )
+
+    def draw(self) -> None:
+        """Write curves.png and overlay.png."""
+        title = f"{self.dataset.name}, {self.settings.variant}, fold {self.settings.fold}"
+        draw_curves(self.folder / "curves.png", self.history, self.labels, title)
+        network, training = self.network, self.network.training
+        network.eval()
+        with torch.inference_mode():
+            draw_overlay(
+                self.folder / "overlay.png",
+                self.validation_cases,
+                self.labels,
+                self.plan.context_slices,
+                len(self.plan.channel_names),
+                lambda image: self._forward(image).argmax(dim=1),
+                title,
+            )
+        network.train(training)
+
+
+def default_workers(device: torch.device) -> int:
+    """Loader processes: none beside a CPU that computes, up to 12 beside a GPU."""
+    import os
+
+    return 0 if device.type == "cpu" else min(12, max(1, (os.cpu_count() or 2) - 2))
+
+
+def hardware(device: torch.device) -> str:
+    """The machine in a few words, for the model card."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return f"{device.type} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _single_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
