@@ -13,7 +13,7 @@ from DinoUNetCore.volume.labels import Label
 DPI = 130
 WIDTHS = {1: 4.6, 2: 3.8, 3: 3.3}  # of a panel in inches, by the number of columns
 TALLEST = 1.25  # of a panel, as a multiple of its width
-MARGIN, GAP, HEADING, LINE = 0.22, 0.1, 0.26, 0.24  # inches; LINE: one line of text
+MARGIN, GAP, HEADING, LINE = 0.22, 0.1, 0.3, 0.24  # inches; LINE: one line of text
 GROUND, TEXT, FAINT = "#15181c", "#f2f2f2", "#9aa3ad"
 
 
@@ -86,7 +86,7 @@ def save_overlay(path: str | os.PathLike, rows: Sequence[OverlayRow], labels: Se
         write(MARGIN + place * (width + GAP) + width / 2, top - LINE / 2, name, ha="center", color=FAINT)
     y = top
     for index, (row, height) in enumerate(zip(rows, heights, strict=True)):
-        write(MARGIN, y + HEADING / 2, row.title)
+        write(MARGIN, y + 0.6 * HEADING, row.title)
         y += HEADING
         panels = [np.zeros(row.image.shape[:2], int), *(column[index] for _, column in columns)]
         for place, values in enumerate(panels):
@@ -126,7 +126,7 @@ def _draw_panel(figure, box, row: OverlayRow, values: np.ndarray, labels: Sequen
         area = np.pad(inside[top:bottom, left:right], 1).astype(float)
         x, y = np.arange(left - 1, right + 1), np.arange(top - 1, bottom + 1)
         color = _color(label)
-        axes.contourf(x, y, area, levels=(0.5, 1.5), colors=[(*color, 0.38)])
+        axes.contourf(x, y, area, levels=(0.5, 1.5), colors=[(*color, 0.46)])
         axes.contour(x, y, area, levels=(0.5,), colors=[color], linewidths=0.9)
     axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
 
