@@ -35,7 +35,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary = None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot write {path}: {reason}; check the folder, its permissions and the free space.") from error
+        raise UserError(
+            f"cannot write {path}: {reason}; check the folder, its permissions and the free space."
+        ) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

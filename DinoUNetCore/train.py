@@ -88,7 +88,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     settings_file = folder / "settings.json"
     if settings_file.exists():
         if not resume:
-            raise UserError(f"{folder} holds a training already; add --resume to go on with it, or name another folder.")
+            raise UserError(f"{folder} holds a training already; add --resume to go on, or name another folder.")
         settings = Settings.load(settings_file).resumed_with(given, folder)
     else:
         if folder.exists() and any(folder.iterdir()):
@@ -116,8 +116,8 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     trainer = Trainer(settings, dataset, plan, cases, folder, started, say)
     training, validation = plan.training_and_validation(settings.fold)
     say(
-        f"Training {settings.variant} on {len(training)} cases, validating on {len(validation)} (fold {settings.fold}), "
-        f"on {hardware(device)}. Patches {plan.patch_size[0]}x{plan.patch_size[1]}, batch {plan.batch_size}."
+        f"Training {settings.variant} on {len(training)} cases, validating on {len(validation)} "
+        f"(fold {settings.fold}), on {hardware(device)}. Patches {plan.patch_size[0]}x{plan.patch_size[1]}, batch {plan.batch_size}."
     )
     trainer.run()
 
@@ -139,7 +139,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     bundle = make_bundle(trainer.network, plan, settings, trainer.labels, facts)
     with progress_bar("measuring whole images") as progress:
         metrics = measure_volumes(
-            Segmenter(bundle, settings.device, network=trainer.network),
+            Segmenter(bundle, settings.device, network=trainer.network).segment,
             dataset,
             validation,
             resample_channels=settings.resample_channels,
@@ -185,7 +185,8 @@ def _summary(metrics: dict[str, Any], folder: Path) -> str:
     width = max(len(name) for name, _ in rows)
     lines = [f"{'Validation':<{width}}   Dice   HD95 mm"]
     for name, row in rows:
-        dice, hd95 = ("    -" if row[key] is None else f"{row[key]:{form}}" for key, form in (("dice", "5.3f"), ("hd95", "8.2f")))
+        dice = "    -" if row["dice"] is None else f"{row['dice']:5.3f}"
+        hd95 = "       -" if row["hd95"] is None else f"{row['hd95']:8.2f}"
         lines.append(f"{name:<{width}}  {dice}  {hd95}")
     return "\n".join([*lines, f"The model is {folder / 'bundle'}; pictures and numbers are beside it."])
 

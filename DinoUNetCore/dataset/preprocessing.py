@@ -73,10 +73,10 @@ def prepare_cases(
 
 
 def _key(plan: Plan, resample_channels: bool) -> str:
-    decisive = {
-        name: plan.to_json()[name] for name in ("dataset", "plane", "spacing", "normalization", "labels", "channel_names")
-    }
-    return hashlib.sha256(json.dumps([decisive, resample_channels], sort_keys=True).encode()).hexdigest()
+    table = plan.to_json()
+    names = ("dataset", "plane", "spacing", "normalization", "labels", "channel_names")
+    decisive = [*(table[name] for name in names), resample_channels]
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
 def _prepare(case: Case, dataset: Dataset, plan: Plan, folder: Path, resample_channels: bool) -> PreparedCase:
@@ -101,12 +101,13 @@ def _prepare(case: Case, dataset: Dataset, plan: Plan, folder: Path, resample_ch
             labels[part] = resize_classes(classes[part], size)
         _save(images_file, images)
         _save(labels_file, labels)
+        rows, columns = (s * n / new for s, n, new in zip(slicing.spacing[1:], classes.shape[1:], size, strict=True))
         facts = {
             "shape": list(labels.shape),
             "slices_with": {
                 str(c): np.flatnonzero((labels == c).any(axis=(1, 2))).tolist() for c in range(len(plan.labels))
             },
-            "aspect": slicing.spacing[1] * classes.shape[1] / size[0] / (slicing.spacing[2] * classes.shape[2] / size[1]),
+            "aspect": rows / columns,
         }
         write_json(facts_file, facts)
     facts = read_json(facts_file)

@@ -57,7 +57,8 @@ class TrainingSlices(Dataset):
         else:
             slice_index = int(random.integers(case.shape[0]))
             aim = [int(random.integers(side)) for side in case.shape[1:]]
-        return slice_index, [self._keep_inside(a, n, p) for a, n, p in zip(aim, case.shape[1:], self.patch_size, strict=True)]
+        sides = zip(aim, case.shape[1:], self.patch_size, strict=True)
+        return slice_index, [self._keep_inside(*side) for side in sides]
 
     @staticmethod
     def _keep_inside(aim: int, side: int, patch: int) -> int:
@@ -82,8 +83,8 @@ class EpochSampler(Sampler):
 
 
 def slice_with_context(images: np.ndarray, index: int, context_slices: int) -> np.ndarray:
-    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice and, for three, the slices before
-    and after it; the first and last slice are their own neighbours.
+    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice, or with three context slices the
+    one before, itself and the one after; the first and last slice are their own neighbours.
     """
     if context_slices == 1:
         return images[index].astype(np.float32)

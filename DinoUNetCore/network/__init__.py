@@ -1,1 +1,1 @@
-"""The Dino U-Net network: one file per box of the paper's figure (arXiv 2508.20909). Tensors only; no files, no volumes."""
+"""The Dino U-Net network: one file per box of the paper's figure (arXiv 2508.20909). Tensors, no files."""

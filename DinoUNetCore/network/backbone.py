@@ -79,7 +79,7 @@ class Backbone(nn.Module):
 
     @property
     def rope_periods(self) -> Tensor:
-        """The (dim / heads / 4,) periods of the rotary position embedding. timm does not store them with the weights."""
+        """The (dim / heads / 4,) periods of the rotary position embedding; timm stores none with its weights."""
         return self.vit.rope.periods
 
     @rope_periods.setter

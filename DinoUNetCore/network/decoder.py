@@ -1,5 +1,7 @@
 """The decoder: a plain U-Net upward path with one 1x1 head per stage."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class Decoder(nn.Module):
         upward = features[::-1]
         self.transpconvs = nn.ModuleList(
             nn.ConvTranspose2d(below, channels, 2, stride=2)
-            for below, channels in zip(upward, upward[1:], strict=False)
+            for below, channels in pairwise(upward)
         )
         self.stages = nn.ModuleList(Stage(channels) for channels in upward[1:])
         self.seg_layers = nn.ModuleList(nn.Conv2d(channels, num_classes, 1) for channels in upward[1:])

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import VARIANTS
-from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors

@@ -40,7 +40,7 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
             state = json.loads(file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the checkpoint {path} is damaged ({error}); remove the run's folder and train again.") from error
+        raise UserError(f"the checkpoint {path} is damaged ({error}); train again into a new folder.") from error
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
     if set(weights) != set(_changing(network)):
         raise UserError(f"the checkpoint {path} belongs to another network; give another run folder.")

@@ -9,7 +9,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Recipe:
-    """learning_rate: the highest one. warmup: epochs over which it rises from zero. clip: largest norm of the gradient."""
+    """learning_rate: the highest one. warmup: epochs over which it rises. clip: largest norm of the gradient."""
 
     optimizer: Literal["sgd", "adamw"]
     learning_rate: float
@@ -36,7 +36,7 @@ class Recipe:
 
 RECIPES: dict[str, Recipe] = {
     # Chosen for short trainings: reaches its best in minutes to hours instead of a day.
-    "default": Recipe("adamw", 1e-3, 0.01, 1.0, True, 1.0, epochs=100, iterations=100, rotation=30.0),
+    "default": Recipe("adamw", 1.5e-3, 0.01, 1.0, True, 1.0, epochs=100, iterations=100, rotation=30.0),
     # The authors' recipe (arXiv 2508.20909 and their code): nnU-Net's SGD with a lower learning rate.
     "paper": Recipe("sgd", 1e-3, 3e-5, 0.0, False, 12.0, epochs=200, iterations=250, rotation=180.0),
 }

@@ -23,7 +23,8 @@ def write_log(path: Path, history: Sequence[dict[str, Any]], names: Sequence[str
     writer.writerow(["epoch", "loss", "mean_dice", *(f"dice_{name}" for name in names), "learning_rate", "seconds"])
     for row in history:
         dice = ["" if value is None else f"{value:.4f}" for value in (row["mean_dice"], *row["dice"])]
-        writer.writerow([row["epoch"], f"{row['loss']:.5f}", *dice, f"{row['learning_rate']:.3g}", f"{row['seconds']:.1f}"])
+        rate, seconds = f"{row['learning_rate']:.3g}", f"{row['seconds']:.1f}"
+        writer.writerow([row["epoch"], f"{row['loss']:.5f}", *dice, rate, seconds])
     write_text(path, text.getvalue())
 
 
@@ -78,5 +79,6 @@ def draw_overlay(
         # with context, the middle channel is the slice itself; three plain channels are shown as colours
         pixels = image[0, context_slices // 2].numpy() if channels != 3 else image[0].permute(1, 2, 0).numpy()
         truth = label[0].numpy()
-        rows.append(OverlayRow(f"{case.name}, slice {areas.argmax()}", pixels, values[truth], values[predicted], case.aspect))
+        name = f"{case.name}, slice {areas.argmax()}"
+        rows.append(OverlayRow(name, pixels, values[truth], values[predicted], case.aspect))
     save_overlay(path, rows, labels, title)

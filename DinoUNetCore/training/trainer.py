@@ -163,8 +163,8 @@ class Trainer:
             value = loss.item()
             if not math.isfinite(value):
                 raise UserError(
-                    f"the loss became {value} in epoch {epoch + 1}; lower --learning-rate or use --precision float32, and "
-                    "resume from the last checkpoint in another folder."
+                    f"the loss became {value} in epoch {epoch + 1}; train again with a lower --learning-rate or with "
+                    "--precision float32."
                 )
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()
@@ -247,9 +247,8 @@ class Trainer:
 
     def _tell(self) -> None:
         row = self.history[-1]
-        dice = ", ".join(
-            f"{label.name} {value:.3f}" for label, value in zip(self.labels, row["dice"], strict=True) if value is not None
-        )
+        known = [(label.name, v) for label, v in zip(self.labels, row["dice"], strict=True) if v is not None]
+        dice = ", ".join(f"{name} {value:.3f}" for name, value in known)
         mean = "none" if row["mean_dice"] is None else f"{row['mean_dice']:.3f}"
         of = f"/{self.epochs}" if self.epochs else ""
         best = " (best)" if self.best_epoch == row["epoch"] else ""

@@ -4,23 +4,24 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from torch import nn
 
 from DinoUNetCore.dataset.layout import Dataset, check_case
 from DinoUNetCore.dataset.preprocessing import PreparedCase
 from DinoUNetCore.dataset.slices import validation_batch
-from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.metrics import evaluate_case, summarise
-from DinoUNetCore.volume.volume import channel_arrays
+from DinoUNetCore.volume.volume import Volume, channel_arrays
 
 
 def choose_slices(cases: Sequence[PreparedCase], count: int) -> list[tuple[PreparedCase, list[int]]]:
     """About `count` slices, spread evenly over the cases and over each case's slices; the same in every epoch."""
     per_case = max(1, count // len(cases))
-    chosen = cases if len(cases) <= count else [cases[i] for i in np.linspace(0, len(cases) - 1, count).round().astype(int)]
+    if len(cases) > count:
+        cases = [cases[i] for i in np.linspace(0, len(cases) - 1, count).round().astype(int)]
     picks = []
-    for case in chosen:
+    for case in cases:
         depth = case.shape[0]
         middle_of_parts = (np.arange(min(per_case, depth)) + 0.5) * depth / min(per_case, depth)
         picks.append((case, [int(i) for i in middle_of_parts]))
@@ -60,14 +61,17 @@ def _slices(picks: Sequence[tuple[PreparedCase, list[int]]], context_slices: int
 
 
 def measure_volumes(
-    segmenter: Segmenter,
+    segment: Callable[[Volume], sitk.Image],
     dataset: Dataset,
     names: Sequence[str],
     *,
     resample_channels: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Segment whole cases as a user would and compare with their labels: the content of metrics.json."""
+    """Segment whole cases as a user would and compare with their labels: the content of metrics.json.
+
+    segment: `Segmenter.segment`.
+    """
     cases = {case.name: case for case in dataset.cases}
     structures = {name: value for name, value in dataset.labels.items() if value != 0}
     measured = {}
@@ -75,7 +79,7 @@ def measure_volumes(
         if progress:
             progress(number, len(names))
         volume, label = check_case(cases[name], dataset, resample_channels=resample_channels)
-        prediction = segmenter.segment(volume)
+        prediction = segment(volume)
         measured[name] = evaluate_case(
             channel_arrays(prediction)[0], channel_arrays(label)[0], volume.grid.spacing[::-1], structures
         )

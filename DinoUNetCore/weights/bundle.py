@@ -7,7 +7,6 @@
 
 import json
 import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -132,7 +131,7 @@ class ModelBundle:
                     _pack(folder, archive)
                     os.replace(archive, path)
                 else:
-                    if path.exists():  # a folder cannot be replaced in one step: the old one stays until the new is whole
+                    if path.exists():  # a folder cannot be replaced in one step: the old one makes room
                         os.replace(path, Path(temporary) / "old")
                     os.replace(folder, path)
         except OSError as error:

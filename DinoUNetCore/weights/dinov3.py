@@ -47,7 +47,7 @@ def load_backbone_tensors(backbone: Backbone, tensors: Mapping[str, Tensor], nam
     if wrong:
         raise UserError(
             f"{name} does not hold the weights of this backbone (width {backbone.config.dim}, depth "
-            f"{backbone.config.depth}): {len(wrong)} tensors differ, such as {wrong[0]}; give the file of the same variant."
+            f"{backbone.config.depth}): {len(wrong)} tensors differ, such as {wrong[0]}; give the file of this variant."
         )
     backbone.vit.load_state_dict(tensors)
     if periods is not None:
@@ -61,7 +61,7 @@ def backbone_sha256(backbone: Backbone) -> str:
 
 def _fetch(timm_model: str | None) -> Path:
     if timm_model is None:
-        raise UserError("this variant has no public backbone weights; it is trained from random ones (--backbone random).")
+        raise UserError("this variant has no public backbone weights; train it from random ones (--backbone random).")
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -1,7 +1,7 @@
 """Peak memory of segmenting a large CT with 20 classes: python Testing/Benchmarks/peak_memory.py [--full]
 
-Makes int16 .nii.gz volumes of two sizes and a random bundle of the tiny variant, runs `python -m DinoUNetCore.segment` on
-each as a process of its own and prints JSON with its highest resident memory and the bytes per further voxel. By
+Makes int16 .nii.gz volumes of two sizes and a random bundle of the tiny variant, runs `python -m DinoUNetCore.segment`
+on each as a process of its own and prints JSON with its highest resident memory and the bytes per further voxel. By
 default the network sees 64x64 slices, so that minutes suffice; --full lets it see 512x512 ones. Linux and macOS.
 """
 
@@ -42,7 +42,7 @@ def main() -> int:
             _python(f"import peak_memory; peak_memory.make_image({str(image)!r}, {slices})")
             peak, seconds = _measure(
                 ["-m", "DinoUNetCore.segment", "-m", folder / "bundle", "-i", image]
-                + ["-o", folder / f"{slices}{options.ending}", "--device", "cpu"]
+                + ["-o", folder / f"{slices}-labels{options.ending}", "--device", "cpu"]
                 + [f"--{extra}" for extra in options.extra]
             )
             image.unlink()

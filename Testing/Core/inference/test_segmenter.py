@@ -74,8 +74,8 @@ ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.prod
     ],
 )
 def test_all_48_storage_orders_give_the_same_labels_to_the_bit(random_bundle, plane, direction, options):
-    bundle = random_bundle(plane=plane, spacing=[1.3, 0.5], patch_size=[32, 32], mirror=["rows", "columns"], **options)
-    segmenter = Segmenter(bundle, "cpu", keep_largest=True, mirror=plane == "axial")
+    bundle = random_bundle(plane=plane, spacing=[1.3, 0.5], patch_size=[32, 32], mirror=["rows"], **options)
+    segmenter = Segmenter(bundle, "cpu", keep_largest=True, mirror=plane == "finest")
     image = image_of(smooth((5, 11, 24)), (0.8, 1.1, 1.7), (3.0, -20.0, 7.5), direction.ravel().tolist())
     reference = segmenter.segment(image)
     assert len(np.unique(values(reference))) == 4
@@ -209,7 +209,7 @@ def test_constant_images_are_segmented(random_bundle):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64])
 def test_the_type_of_voxels_does_not_matter(random_bundle, dtype):
-    array = (smooth((2, 40, 40)) // 20).astype(dtype)
+    array = (smooth((2, 40, 40)) // 20).clip(0, 100).astype(dtype)
     segmenter = Segmenter(random_bundle(), "cpu")
     expected = values(segmenter.segment(image_of(array.astype(np.int16))))
     assert (values(segmenter.segment(image_of(array))) == expected).mean() > 0.9995
@@ -284,8 +284,8 @@ def test_running_out_of_gpu_memory_halves_the_batch(random_bundle):
     image = image_of(smooth((7, 100, 60)))
     network = LimitedMemory(bundle.build_network(), 2)
     labels = Segmenter(bundle, "cpu", batch_size=16, network=network).segment(image)
-    assert network.batches[:3] == [14, 6, 2] or network.batches[0] > 2
-    assert set(network.batches[4:]) <= {1, 2}
+    assert network.batches[:4] == [15, 6, 3, 1]  # three tiles a slice; 16 patches are five whole slices
+    assert set(network.batches[4:]) == {1}
     expected = Segmenter(bundle, "cpu").segment(image)
     assert (values(labels) == values(expected)).mean() > 0.9995
     with pytest.raises(UserError, match="more memory"):

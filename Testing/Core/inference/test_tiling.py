@@ -1,5 +1,6 @@
 """Tiles: where they lie, how they are weighted, and that blending them changes nothing where it should not."""
 
+import itertools
 import json
 
 import pytest
@@ -36,14 +37,12 @@ def test_tiles_cover_every_pixel_with_half_overlap(length, tile):
     starts = tile_starts(length, tile)
     assert starts[0] == 0
     assert starts[-1] + tile >= length
-    assert all(0 < after - before <= tile / 2 for before, after in zip(starts, starts[1:], strict=False))
+    assert all(0 < after - before <= tile / 2 for before, after in itertools.pairwise(starts))
     assert starts[-1] + min(tile, length) <= length
 
 
 def test_a_side_shorter_than_the_patch_is_not_cut():
-    assert tiles_of((40, 100), (64, 64)) == [
-        (slice(0, 40), slice(start, start + 64)) for start in tile_starts(100, 64)
-    ]
+    assert tiles_of((40, 100), (64, 64)) == [(slice(0, 40), slice(start, start + 64)) for start in tile_starts(100, 64)]
 
 
 @pytest.mark.parametrize("tiles_at_once", [1, 2, 100])
