@@ -83,7 +83,7 @@ class EpochSampler(Sampler):
 
 
 def slice_with_context(images: np.ndarray, index: int, context_slices: int) -> np.ndarray:
-    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice, or with three context slices the
+    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice, or, with three context slices, the
     one before, itself and the one after; the first and last slice are their own neighbours.
     """
     if context_slices == 1:

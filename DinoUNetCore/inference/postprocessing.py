@@ -9,8 +9,8 @@ from DinoUNetCore.volume.volume import channel_arrays
 def keep_largest_components(labels: np.ndarray) -> None:
     """Clear, in place, all but the largest connected piece of every value in (slices, rows, columns).
 
-    Pieces that touch at a corner are one. Of equally large pieces the first stays. Memory: five bytes per voxel of the
-    largest structure's bounding box. Give canonical slices, so that storage order does not decide ties.
+    Pieces that touch at a corner are one. Of equally large pieces the first stays. Memory: about eight bytes per voxel
+    of the largest structure's bounding box. Give canonical slices, so that storage order does not decide ties.
     """
     for value, box in _bounding_boxes(labels).items():
         part = labels[box]

@@ -38,8 +38,10 @@ class ProbabilityFiles:
         with ExitStack() as stack:
             temporaries = [stack.enter_context(atomic_path(path)) for path in self.paths]
             writer = ProbabilityWriter(temporaries, grid, slicing)
-            yield writer
-            writer.release()
+            try:
+                yield writer
+            finally:
+                writer.release()  # Windows neither renames nor deletes files that are mapped
 
 
 class ProbabilityWriter:

@@ -203,7 +203,7 @@ class Segmenter:
             features = features.cpu()
         for first, band in bands_at_size(features, (height, width), rows):
             logits = self.network.head(band[None].to(self.device))[0]  # (classes, rows, columns)
-            winners = logits.argmax(dim=0).to(torch.uint8 if classes <= 256 else torch.int32)
+            winners = logits.max(dim=0).indices.to(torch.uint8 if classes <= 256 else torch.int32)
             labels[first : first + band.shape[1]] = self._values[winners.cpu().numpy()]
             if writer is not None:
                 writer.write(index, first, logits.softmax(dim=0).cpu().numpy())

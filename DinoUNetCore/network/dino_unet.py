@@ -67,12 +67,12 @@ class DinoUNet(nn.Module):
         averaging or resampling these features equals doing it to the logits.
         """
         height, width = x.shape[2:]
-        x = _pad(self._three_channels(x))  # (B, 3, H', W')
+        x, top, left = _pad(self._three_channels(x))  # (B, 3, H', W')
         taps = self.backbone(x)  # 4 x (B, dim, H'/16, W'/16)
         pyramid = self.adapter(x, taps)  # (B, dim, ...) at 1/4, 1/8, 1/16, 1/32
         projected = self.fapm(pyramid)  # (B, features[i], ...) at the same sizes
         skips = [up(up(level)) for up, level in zip(self.ups, projected, strict=True)]  # at 1, 1/2, 1/4, 1/8
-        return self.decoder(skips)[:, :, :height, :width]
+        return self.decoder(skips)[:, :, top : top + height, left : left + width]
 
     def head(self, features: Tensor) -> Tensor:
         """features: (B, features[0], h, w) -> logits (B, num_classes, h, w)."""
@@ -99,9 +99,17 @@ def _channel_projection(channels: int) -> nn.Conv2d:
     return projection
 
 
-def _pad(x: Tensor) -> Tensor:
-    """Repeat the last row and column until both sides are multiples of 32 and at least 64."""
-    height, width = (max(SMALLEST, -(-side // MULTIPLE) * MULTIPLE) for side in x.shape[2:])
-    if (height, width) == tuple(x.shape[2:]):
-        return x
-    return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]), mode="replicate")
+def _pad(x: Tensor) -> tuple[Tensor, int, int]:
+    """Repeat the border on all sides until both lengths are multiples of 32 and at least 64.
+
+    Returns the padded image and how many rows and columns were added before the first. The image lies in the middle,
+    as a slice that is smaller than a training patch does in training.
+    """
+    padding = []
+    for length in x.shape[:1:-1]:  # columns, then rows: the order that F.pad takes
+        target = max(SMALLEST, -(-length // MULTIPLE) * MULTIPLE)
+        before = target // 2 - length // 2
+        padding += [before, target - length - before]
+    if not any(padding):
+        return x, 0, 0
+    return F.pad(x, padding, mode="replicate"), padding[2], padding[0]

@@ -23,9 +23,7 @@ def test_each_is_segmented_on_its_own_grid_or_refused_with_a_reason(files, rando
     coarse = {"plane": "finest", "spacing": [6.0, 6.0], "context_slices": 1}
     segmenters = {
         1: Segmenter(random_bundle(**coarse), "cpu"),
-        3: Segmenter(
-            random_bundle(channels=("R", "G", "B"), normalization=[{"scheme": "rgb"}] * 3, **coarse), "cpu"
-        ),
+        3: Segmenter(random_bundle(channels=("R", "G", "B"), normalization=[{"scheme": "rgb"}] * 3, **coarse), "cpu"),
     }
     segmented = 0
     for path in files:

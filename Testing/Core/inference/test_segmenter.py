@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -298,6 +299,16 @@ def test_the_network_never_holds_more_than_a_batch(random_bundle):
     for size in ((64, 64), (150, 64)):
         Segmenter(bundle, "cpu", batch_size=4, network=network).segment(image_of(smooth((9, *size))))
     assert max(network.batches) == 4
+
+
+def test_no_copy_of_the_volume_is_made_beside_its_labels(random_bundle):
+    segmenter = Segmenter(random_bundle(spacing=[3.0, 3.0], context_slices=3), "cpu", batch_size=4)
+    volume = segmenter.volume_of(image_of(np.arange(120 * 96 * 96, dtype=np.int16).reshape(120, 96, 96) % 500))
+    tracemalloc.start()
+    segmenter.segment(volume)
+    _, peak = tracemalloc.get_traced_memory()  # of NumPy's arrays
+    tracemalloc.stop()
+    assert peak < 2 * 120 * 96 * 96  # one byte per voxel for labels, and a few slices
 
 
 @pytest.mark.parametrize(

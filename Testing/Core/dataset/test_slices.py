@@ -1,0 +1,124 @@
+"""Preparing cases and drawing samples: aligned, reproducible, with enough foreground."""
+
+import numpy as np
+import pytest
+import torch
+from small_dataset import write_small_dataset
+
+from DinoUNetCore.dataset.augmentation import Augmentation, AugmentationSettings
+from DinoUNetCore.dataset.fingerprint import make_fingerprint
+from DinoUNetCore.dataset.layout import read_dataset
+from DinoUNetCore.dataset.plan import make_plan
+from DinoUNetCore.dataset.preprocessing import prepare_cases, resize_classes
+from DinoUNetCore.dataset.slices import TrainingSlices, cut_patch, slice_with_context, validation_batch
+
+PLAIN = AugmentationSettings(rotation=0, spatial_probability=0, mirror=())
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    dataset = read_dataset(write_small_dataset(folder / "balls"))
+    plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
+    return dataset, plan, prepare_cases(dataset, plan, folder / "prepared"), folder
+
+
+def samples(prepared, settings=None, context_slices=3, patch=(64, 64)):
+    _, _, cases, _ = prepared
+    settings = settings or AugmentationSettings(30, 0.5, ("columns",))
+    return TrainingSlices(list(cases.values()), patch, context_slices, Augmentation(settings, patch), seed=1)
+
+
+def test_a_sample_depends_on_seed_epoch_and_number_alone(prepared):
+    one, two = samples(prepared), samples(prepared)
+    two[(0, 5)], two[(3, 2)]  # what was drawn before must not matter
+    for index in ((0, 0), (0, 1), (4, 2)):
+        (image, label), (again, label_again) = one[index], two[index]
+        assert torch.equal(image, again) and torch.equal(label, label_again)
+    assert not torch.equal(one[(0, 0)][0], one[(1, 0)][0])
+    assert not torch.equal(one[(0, 0)][0], one[(0, 1)][0])
+
+
+def test_samples_have_the_planned_shape_and_types(prepared):
+    image, label = samples(prepared)[(0, 0)]
+    assert image.shape == (3, 64, 64) and image.dtype == torch.float32
+    assert label.shape == (64, 64) and label.dtype == torch.int64
+    assert label.min() >= 0 and label.max() <= 2
+
+
+def test_image_and_label_stay_together_under_all_augmentations(prepared):
+    # both classes are much brighter than the background, so brightness shows whether the label lies on its ball
+    drawn = samples(prepared, AugmentationSettings(180, 1.0, ("rows", "columns")), context_slices=1)
+    inside, outside = [], []
+    for number in range(60):
+        image, label = drawn[(0, number)]
+        if 50 < (label > 0).sum() < 64 * 64 - 50:
+            inside.append(image[0][label > 0].mean().item())
+            outside.append(image[0][label == 0].mean().item())
+    assert len(inside) > 20
+    assert np.mean(np.array(inside) > np.array(outside) + 0.5) > 0.95
+
+
+def test_every_third_sample_shows_foreground(prepared):
+    drawn = samples(prepared, PLAIN, patch=(64, 64))
+    assert all((drawn[(0, number)][1] > 0).any() for number in range(2, 40, 3))
+
+
+def test_without_augmentation_a_patch_is_a_piece_of_the_prepared_slice(prepared):
+    _, _, cases, _ = prepared
+    image, label = samples(prepared, PLAIN, context_slices=1, patch=(64, 64))[(0, 1)]
+    pieces = []
+    for case in cases.values():
+        images, labels = case.images().astype(np.float32), case.labels()
+        rows, columns = (max(0, side - 64) + 1 for side in labels.shape[1:])
+        for index in range(len(images)):
+            for row in range(rows):
+                for column in range(columns):
+                    piece = images[index, 0, row : row + 64, column : column + 64]
+                    if piece.shape == (64, 64) and np.abs(piece - image[0].numpy()).max() < 1e-3:
+                        pieces.append((labels[index, row : row + 64, column : column + 64], label.numpy()))
+    assert pieces and all((ours == theirs).all() for ours, theirs in pieces)
+
+
+def test_context_slices_are_the_neighbours_and_repeat_at_the_ends():
+    images = np.arange(4, dtype=np.float16)[:, None, None, None] * np.ones((1, 1, 2, 2), dtype=np.float16)
+    assert [slice_with_context(images, i, 3)[:, 0, 0].tolist() for i in (0, 1, 3)] == [[0, 0, 1], [0, 1, 2], [2, 3, 3]]
+    assert slice_with_context(images, 2, 1)[:, 0, 0].tolist() == [2]
+
+
+def test_patches_beyond_the_border_repeat_it():
+    array = np.arange(6).reshape(1, 2, 3)
+    patch = cut_patch(array, (1, 1), (4, 5))
+    assert patch[0].tolist() == [[0, 0, 1, 2, 2], [0, 0, 1, 2, 2], [3, 3, 4, 5, 5], [3, 3, 4, 5, 5]]
+
+
+def test_prepared_cases_hold_class_indices_and_are_reused(prepared):
+    dataset, plan, cases, folder = prepared
+    case = cases["case_0"]
+    assert sorted(np.unique(case.labels())) == [0, 1, 2]  # the values in the files are 0, 1 and 4
+    assert case.slices_with[2] == [i for i in range(6) if (case.labels()[i] == 2).any()]
+    stamp = case.images_file.stat().st_mtime_ns
+    assert prepare_cases(dataset, plan, folder / "prepared")["case_0"] == case
+    assert case.images_file.stat().st_mtime_ns == stamp
+    image, label = validation_batch(case, [0, 5], 3)
+    assert image.shape == (2, 3, *case.shape[1:]) and label.shape == (2, *case.shape[1:])
+    assert abs(np.asarray(case.images(), dtype=np.float64).mean()) < 0.1  # z-scored
+
+
+def test_another_plan_prepares_anew(tmp_path):
+    dataset = read_dataset(write_small_dataset(tmp_path / "balls", cases=2))
+    plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
+    first = prepare_cases(dataset, plan, tmp_path / "prepared")["case_0"].shape
+    plan.spacing = [side * 2 for side in plan.spacing]
+    assert prepare_cases(dataset, plan, tmp_path / "prepared")["case_0"].shape[1] == pytest.approx(first[1] / 2, abs=1)
+
+
+def test_resized_classes_have_smooth_borders_and_keep_their_place():
+    rows, columns = np.indices((20, 20))
+    disc = ((rows - 9.5) ** 2 + (columns - 9.5) ** 2 < 49).astype(np.uint8) * 3
+    large = resize_classes(disc[None], (60, 60))[0]
+    assert set(np.unique(large)) == {0, 3}
+    big_rows, big_columns = np.indices((60, 60))
+    expected = (big_rows - 29.5) ** 2 + (big_columns - 29.5) ** 2 < 21**2
+    assert (expected != (large == 3)).sum() < 0.02 * expected.sum() * 2
+    assert (large == large[::-1]).all() and (large == large[:, ::-1]).all()

@@ -1,0 +1,161 @@
+"""The command that trains: from a folder of labelled images to a bundle, killed in between, and misused."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import SimpleITK as sitk
+import torch
+from small_dataset import write_small_dataset
+
+from DinoUNetCore import Segmenter, load_bundle
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.train import main
+
+QUICK = ["--variant", "tiny", "--iterations", "3", "--batch-size", "2", "--patch-size", "64", "64"]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(dataset, run, *options):
+    return [sys.executable, "-m", "DinoUNetCore.train", str(dataset), "-o", str(run), *QUICK, *options]
+
+
+def environment():
+    return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_small_dataset(tmp_path_factory.mktemp("data") / "balls with blanks \u00e4")
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    main([str(dataset), "-o", str(run), *QUICK, "--epochs", "3", "--threads", "1"])
+    return run
+
+
+def test_a_training_leaves_model_numbers_and_pictures(finished):
+    metrics = json.loads((finished / "metrics.json").read_text(encoding="utf-8"))
+    assert set(metrics["labels"]) == {"ball", "shell"}
+    assert 0 <= metrics["mean"]["dice"] <= 1 and metrics["validated_on_training_cases"] is False
+    for name in ("log.csv", "curves.png", "overlay.png", "plan.json", "fingerprint.json", "settings.json"):
+        assert (finished / name).stat().st_size > 100
+    assert not (finished / "prepared").exists()
+    bundle = load_bundle(finished / "bundle")
+    assert [label.name for label in bundle.labels] == ["ball", "shell"]
+    assert bundle.config["metrics"]["mean"] == metrics["mean"]
+    assert "not a medical device" in bundle.card
+
+
+def test_the_bundle_segments_with_the_best_epochs_weights(finished, dataset):
+    bundle = load_bundle(finished / "bundle")
+    with safetensors.safe_open(finished / "checkpoints" / "best.safetensors", "pt") as file:
+        name = "decoder.seg_layers.2.weight"
+        assert torch.equal(file.get_tensor(f"network.{name}"), bundle.tensors[name])
+    image = sitk.ReadImage(str(dataset / "imagesTr" / "case_0_0000.nii.gz"))
+    labels = Segmenter(bundle, "cpu").segment(image)
+    assert labels.GetSize() == image.GetSize()
+
+
+def test_a_killed_training_resumes_to_the_same_weights(finished, dataset, tmp_path):
+    run = tmp_path / "killed"
+    options = ("--epochs", "3", "--threads", "1", "--resume")
+    process = subprocess.Popen(command(dataset, run, *options), env=environment(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not (run / "checkpoints" / "last.json").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, "ended before its first checkpoint"
+        time.sleep(0.05)
+    time.sleep(random.uniform(0, 1.0))  # anywhere: in an epoch, in validation, while writing
+    process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+    process.wait()
+    subprocess.run(command(dataset, run, *options), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    ours, theirs = (
+        safetensors.torch.load_file(folder / "checkpoints" / "last.safetensors") for folder in (run, finished)
+    )
+    assert set(ours) == set(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert not list(run.rglob(".partial-*"))
+
+
+def test_a_finished_training_is_left_alone(finished, dataset, capsys):
+    before = (finished / "checkpoints" / "last.safetensors").stat().st_mtime_ns
+    main([str(dataset), "-o", str(finished), "--resume"])
+    assert "is finished" in capsys.readouterr().out
+    assert (finished / "checkpoints" / "last.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--resume"),
+        (["--resume", "--epochs", "9"], "--epochs was 3"),
+        (["--resume", "--variant", "small"], "--variant was tiny"),
+    ],
+)
+def test_a_run_is_not_overwritten_or_changed(finished, dataset, options, message):
+    with pytest.raises(UserError, match=message):
+        main([str(dataset), "-o", str(finished), *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fold", "7"], "fold 7"),
+        (["--device", "tpu"], "tpu"),
+        (["--plan", "missing.json"], r"missing\.json"),
+        (["--groups", "missing.json"], r"missing\.json"),
+        (["--variant", "small"], "DINOv3 License"),
+        (["--backbone", "missing.pth"], r"missing\.pth"),
+    ],
+)
+def test_impossible_wishes_are_refused_with_a_sentence(dataset, tmp_path, options, message, monkeypatch):
+    monkeypatch.delenv("DINOUNET_ACCEPT_DINOV3_LICENSE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(UserError, match=message):
+        main([str(dataset), "-o", str(tmp_path / "run"), *QUICK, *options])
+
+
+def test_a_folder_with_other_files_is_not_used(dataset, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
+    with pytest.raises(UserError, match="other files"):
+        main([str(dataset), "-o", str(tmp_path), *QUICK])
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("options", [["--varaint", "tiny"], ["--epochs", "0"], ["--epochs", "3", "--minutes", "2"], []])
+def test_mistyped_commands_exit_with_2_and_a_sentence(options):
+    arguments = [sys.executable, "-m", "DinoUNetCore.train", *(["data", "-o", "run"] if options else []), *options]
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_single_picture_trains_and_validates_on_itself_and_says_so(tmp_path, capsys):
+    folder = write_small_dataset(tmp_path / "one", cases=1, size=(70, 90))
+    main([str(folder), "-o", str(tmp_path / "run"), *QUICK, "--epochs", "1"])
+    assert "warning: The only case" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["validated_on_training_cases"] is True
+    assert load_bundle(tmp_path / "run" / "bundle").dimension == 2
+
+
+def test_minutes_fix_the_number_of_epochs_once(dataset, tmp_path, capsys):
+    main([str(dataset), "-o", str(tmp_path / "run"), *QUICK, "--minutes", "0.01"])
+    state = json.loads((tmp_path / "run" / "checkpoints" / "last.json").read_text(encoding="utf-8"))
+    assert state["epochs"] == len(state["history"]) == 2
+    assert "2 epochs fit into 0.01 minutes" in capsys.readouterr().out
+
+
+def test_a_small_training_learns(dataset, tmp_path):
+    main([str(dataset), "-o", str(tmp_path / "run"), *QUICK, "--iterations", "25", "--epochs", "3"])
+    history = json.loads((tmp_path / "run" / "checkpoints" / "last.json").read_text(encoding="utf-8"))["history"]
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+    assert history[-1]["mean_dice"] > 0.5
