@@ -117,7 +117,8 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     training, validation = plan.training_and_validation(settings.fold)
     say(
         f"Training {settings.variant} on {len(training)} cases, validating on {len(validation)} "
-        f"(fold {settings.fold}), on {hardware(device)}. Patches {plan.patch_size[0]}x{plan.patch_size[1]}, batch {plan.batch_size}."
+        f"(fold {settings.fold}), on {hardware(device)}. "
+        f"Patches {plan.patch_size[0]}x{plan.patch_size[1]}, batch {plan.batch_size}."
     )
     trainer.run()
 

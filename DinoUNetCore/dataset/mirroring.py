@@ -1,4 +1,4 @@
-"""Which image axes may be mirrored in training without turning one label into another."""
+"""Which image axes may be mirrored in training: where the mirror image could be a real one with the same labels."""
 
 import re
 
@@ -26,17 +26,22 @@ def mirror_axes(labels: list[str], row_axes: set[str], column_axes: set[str]) ->
     row_axes, column_axes: the anatomical axes (of geometry.AXES) along which the rows and columns of the slices follow
     each other; "" for a picture, where left and right are taken along columns and all else along rows.
     """
-    blocked: dict[str, tuple[str, str]] = {}
+    blocked: dict[str, tuple[str, str | None]] = {}
     for anatomy, label in directed_axes(labels).items():
         if anatomy in column_axes or ("" in column_axes and anatomy == LEFT_RIGHT):
             blocked.setdefault("columns", (anatomy, label))
         if anatomy in row_axes or ("" in row_axes and anatomy != LEFT_RIGHT):
             blocked.setdefault("rows", (anatomy, label))
+    # A body's left and right look alike; its front and back, head and feet do not, and are known in a volume.
+    for axis, anatomies in (("rows", row_axes), ("columns", column_axes)):
+        for anatomy in sorted(anatomies - {"", LEFT_RIGHT}):
+            blocked.setdefault(axis, (anatomy, None))
     axes = [axis for axis in ("rows", "columns") if axis not in blocked]
     if not blocked:
         return axes, "no label name tells the two directions of an in-plane axis apart, so both axes are mirrored"
     reasons = [
-        f"{axis} are not mirrored, because the label {label!r} names one side of the {anatomy} axis"
+        f"{axis} are not mirrored, because "
+        + (f"bodies are not alike along {anatomy}" if label is None else f"{label!r} names one side of {anatomy}")
         for axis, (anatomy, label) in sorted(blocked.items(), reverse=True)
     ]
     return axes, "; ".join(reasons)

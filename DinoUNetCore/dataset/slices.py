@@ -1,4 +1,4 @@
-"""Training samples: which slice, where the patch lies, how it is augmented; all decided by (seed, epoch, sample)."""
+"""Samples: which slice, where the patch lies, how it is augmented; all decided by (seed, epoch, sample)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ MARGIN = 1.5
 
 
 class TrainingSlices(Dataset):
-    """Map-style data set of augmented patches. An index is (epoch, sample number within the epoch).
+    """Map-style data set of patches, augmented unless `augmentation` is None. An index is (epoch, sample number in it).
 
     Each sample draws a case, then a slice, then a place. Every third sample of a batch is forced to show a class of the
     foreground (the authors' recipe); the others fall anywhere.
@@ -26,7 +26,7 @@ class TrainingSlices(Dataset):
         cases: Sequence[PreparedCase],
         patch_size: Sequence[int],
         context_slices: int,
-        augmentation: Augmentation,
+        augmentation: Augmentation | None,
         seed: int,
     ):
         self.cases = list(cases)
@@ -42,9 +42,10 @@ class TrainingSlices(Dataset):
         case = self.cases[random.integers(len(self.cases))]
         forced = sample % 3 == 2
         slice_index, centre = self._choose_place(case, forced, random)
-        window = tuple(int(np.ceil(side * MARGIN)) for side in self.patch_size)
-        image = cut_patch(slice_with_context(case.images(), slice_index, self.context_slices), centre, window)
-        label = cut_patch(case.labels()[slice_index][None], centre, window)
+        size = self.patch_size if self.augmentation is None else [int(np.ceil(MARGIN * n)) for n in self.patch_size]
+        image, label = patch_of(case, slice_index, centre, size, self.context_slices)
+        if self.augmentation is None:
+            return torch.from_numpy(image), torch.from_numpy(label[0].astype(np.int64))
         return self.augmentation(image, label, random)
 
     def _choose_place(self, case: PreparedCase, forced: bool, random: np.random.Generator) -> tuple[int, list[int]]:
@@ -57,15 +58,7 @@ class TrainingSlices(Dataset):
         else:
             slice_index = int(random.integers(case.shape[0]))
             aim = [int(random.integers(side)) for side in case.shape[1:]]
-        sides = zip(aim, case.shape[1:], self.patch_size, strict=True)
-        return slice_index, [self._keep_inside(*side) for side in sides]
-
-    @staticmethod
-    def _keep_inside(aim: int, side: int, patch: int) -> int:
-        """The patch's centre nearest to `aim` whose patch lies within the slice; the middle of a smaller slice."""
-        if side <= patch:
-            return side // 2
-        return int(np.clip(aim, patch // 2, side - (patch - patch // 2)))
+        return slice_index, patch_centre(aim, case.shape[1:], self.patch_size)
 
 
 class EpochSampler(Sampler):
@@ -83,8 +76,8 @@ class EpochSampler(Sampler):
 
 
 def slice_with_context(images: np.ndarray, index: int, context_slices: int) -> np.ndarray:
-    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice, or, with three context slices, the
-    one before, itself and the one after; the first and last slice are their own neighbours.
+    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice; with three context slices, the
+    one before, itself and the one after. The first and last slice are their own neighbours.
     """
     if context_slices == 1:
         return images[index].astype(np.float32)
@@ -101,8 +94,17 @@ def cut_patch(array: np.ndarray, centre: Sequence[int], size: Sequence[int]) -> 
     return array[:, rows[:, None], columns[None, :]]
 
 
-def validation_batch(case: PreparedCase, indices: Sequence[int], context_slices: int) -> tuple[Tensor, Tensor]:
-    """Whole slices of one case without augmentation: (N, C, H, W) float32 and (N, H, W) int64."""
-    images, labels = case.images(), case.labels()
-    pixels = np.stack([slice_with_context(images, index, context_slices) for index in indices])
-    return torch.from_numpy(pixels), torch.from_numpy(labels[list(indices)].astype(np.int64))
+def patch_centre(aim: Sequence[int], shape: Sequence[int], patch_size: Sequence[int]) -> list[int]:
+    """The centre (row, column) nearest to `aim` whose patch lies within the slice; the middle where it is smaller."""
+    return [
+        side // 2 if side <= patch else int(np.clip(a, patch // 2, side - (patch - patch // 2)))
+        for a, side, patch in zip(aim, shape, patch_size, strict=True)
+    ]
+
+
+def patch_of(
+    case: PreparedCase, slice_index: int, centre: Sequence[int], size: Sequence[int], context_slices: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Image (channels * context_slices, *size) float32 and class indices (1, *size) of a case around `centre`."""
+    image = slice_with_context(case.images(), slice_index, context_slices)
+    return cut_patch(image, centre, size), cut_patch(case.labels()[slice_index][None], centre, size)

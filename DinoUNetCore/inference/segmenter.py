@@ -4,6 +4,7 @@ volume -> canonical slices -> normalised, at the network's spacing -> tiles -> n
        -> blended, at the native size -> head and argmax, a band of rows at a time -> label values
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Literal
@@ -20,7 +21,7 @@ from DinoUNetCore.inference.postprocessing import keep_largest_components
 from DinoUNetCore.inference.probabilities import ProbabilityFiles, ProbabilityWriter
 from DinoUNetCore.inference.slices import NetworkSlices, bands_at_size
 from DinoUNetCore.inference.tiling import blended_features, mirrored_features, tiles_of
-from DinoUNetCore.network.dino_unet import MULTIPLE, DinoUNet
+from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.volume.checks import check_image
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.volume import Volume
@@ -143,7 +144,7 @@ class Segmenter:
             volume, slicing, bundle.normalization, bundle.spacing, bundle.context_slices, self.device
         )
         tiles = len(tiles_of(slices.size, bundle.patch_size))
-        batch = self._batch_size if self._batch_size != "auto" else self._automatic_batch(slices.size)
+        batch = self._batch_size if self._batch_size != "auto" else self._automatic_batch()
         done, total = 0, len(slices)
         if progress:
             progress(done, total)
@@ -172,12 +173,8 @@ class Segmenter:
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
 
-    def _automatic_batch(self, size: tuple[int, int]) -> int:
-        rows, columns = (
-            -(-min(length, patch) // MULTIPLE) * MULTIPLE
-            for length, patch in zip(size, self.bundle.patch_size, strict=True)
-        )
-        return max(1, _PIXELS_AT_ONCE[self.device.type] // (rows * columns))
+    def _automatic_batch(self) -> int:
+        return max(1, _PIXELS_AT_ONCE[self.device.type] // math.prod(self.bundle.patch_size))
 
     def _features(self, slices: Tensor, tiles_at_once: int) -> Tensor:
         """(N, C, h, w) -> (N, F, h, w) float32."""

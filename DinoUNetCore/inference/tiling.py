@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 STEP = 0.5  # distance between tiles at most, as part of their size
@@ -25,9 +26,9 @@ def tile_starts(length: int, tile: int) -> list[int]:
 
 
 def tiles_of(size: Sequence[int], patch: Sequence[int]) -> list[tuple[slice, slice]]:
-    """(rows, columns) of the tiles of one slice; where the slice is smaller than the patch, so are its tiles."""
+    """(rows, columns) of the tiles of one slice; a slice smaller than the patch is padded to it first, as one tile."""
     rows, columns = (
-        [slice(start, min(start + tile, length)) for start in tile_starts(length, tile)]
+        [slice(start, start + tile) for start in tile_starts(length, tile)]
         for length, tile in zip(size, patch, strict=True)
     )
     return [(row, column) for row in rows for column in columns]
@@ -47,8 +48,30 @@ def blended_features(
 ) -> Tensor:
     """Features of whole slices: (N, C, H, W) -> (N, F, H, W) float32.
 
-    features: (B, C, h, w) -> (B, F, h, w), for tiles of one size. tiles_at_once: of each slice, in one call of it.
+    features: (B, C, *patch) -> (B, F, *patch). tiles_at_once: of each slice, in one call of it.
+
+    Slices smaller than the patch are padded to it by their borders, lying in the middle, as in training: a network with
+    instance norms and relative positions answers differently to sizes that it does not know.
     """
+    slices, rows, columns = pad_to_patch(slices, patch)
+    return _blend(features, slices, patch, tiles_at_once)[:, :, rows, columns]
+
+
+def pad_to_patch(slices: Tensor, patch: Sequence[int]) -> tuple[Tensor, slice, slice]:
+    """(N, C, H, W) padded to at least `patch`, and where the rows and columns of the slices then lie."""
+    before = [max(0, side // 2 - length // 2) for length, side in zip(slices.shape[2:], patch, strict=True)]
+    after = [
+        max(0, side - length - start) for length, side, start in zip(slices.shape[2:], patch, before, strict=True)
+    ]
+    rows, columns = (slice(start, start + length) for start, length in zip(before, slices.shape[2:], strict=True))
+    if any(before + after):
+        slices = F.pad(slices, (before[1], after[1], before[0], after[0]), mode="replicate")
+    return slices, rows, columns
+
+
+def _blend(
+    features: Callable[[Tensor], Tensor], slices: Tensor, patch: Sequence[int], tiles_at_once: int
+) -> Tensor:
     count, _, height, width = slices.shape
     tiles = tiles_of((height, width), patch)
     if len(tiles) == 1:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import atomic_path, write_json
+from DinoUNetCore.weights.tensors import save_tensors
 
 
 def save_checkpoint(
@@ -29,7 +30,7 @@ def save_checkpoint(
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"state": json.dumps(state)})
+        save_tensors(temporary, tensors, {"state": json.dumps(state)})
     write_json(path.with_suffix(".json"), state)
 
 

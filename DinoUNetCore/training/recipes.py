@@ -19,10 +19,10 @@ class Recipe:
     clip: float
     epochs: int
     iterations: int  # per epoch
-    rotation: float  # degrees either way; for pictures it is always 180
+    rotation: float  # degrees either way; pictures that have no upright position always turn all the way
 
     def make_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of the network's trainable parameters; norms, biases and embeddings do not decay in AdamW."""
+        """The optimizer of the network's trainable parameters; AdamW does not let norms and biases decay."""
         parameters = [p for p in network.parameters() if p.requires_grad]
         if self.optimizer == "sgd":
             return torch.optim.SGD(

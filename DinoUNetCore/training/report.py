@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from DinoUNetCore.dataset.preprocessing import PreparedCase
-from DinoUNetCore.dataset.slices import validation_batch
+from DinoUNetCore.dataset.slices import patch_centre, patch_of
 from DinoUNetCore.files import atomic_path, write_text
 from DinoUNetCore.overlay import OverlayRow, save_overlay
 from DinoUNetCore.volume.labels import Label
@@ -47,7 +47,7 @@ def draw_curves(path: Path, history: Sequence[dict[str, Any]], labels: Sequence[
         dice_axis.plot(epochs, values, color=[part / 255 for part in label.color], linewidth=1, label=label.name)
     means = [np.nan if row["mean_dice"] is None else row["mean_dice"] for row in history]
     dice_axis.plot(epochs, means, color="black", linewidth=2, label="mean", marker="." if len(epochs) < 30 else None)
-    dice_axis.set(title="Dice on slices of the validation cases", xlabel="epoch", ylim=(0, 1))
+    dice_axis.set(title="Dice on patches of the validation cases", xlabel="epoch", ylim=(0, 1))
     dice_axis.legend(fontsize=8, ncols=1 + len(labels) // 8, loc="lower right")
     for axis in (loss_axis, dice_axis):
         axis.grid(alpha=0.25)
@@ -61,24 +61,28 @@ def draw_overlay(
     path: Path,
     cases: Sequence[PreparedCase],
     labels: Sequence[Label],
+    patch_size: Sequence[int],
     context_slices: int,
     channels: int,
     predict: Callable[[torch.Tensor], torch.Tensor],
     title: str,
 ) -> None:
-    """Up to four validation cases, each at the slice with most foreground: image, label, prediction.
+    """Up to four validation cases, a patch of the slice with most foreground of each: image, label, prediction.
 
     `predict` maps (1, C, H, W) to class indices (1, H, W).
     """
     values = np.array([0, *(label.value for label in labels)])
     rows = []
     for case in cases[:4]:
-        areas = (np.asarray(case.labels()) > 0).sum(axis=(1, 2))
-        image, label = validation_batch(case, [int(areas.argmax())], context_slices)
-        predicted = predict(image)[0].cpu().numpy()
+        foreground = np.asarray(case.labels()) > 0
+        index = int(foreground.sum(axis=(1, 2)).argmax())
+        places = np.argwhere(foreground[index])
+        aim = places.mean(axis=0).round() if len(places) else np.array(case.shape[1:]) // 2
+        centre = patch_centre(aim.astype(int), case.shape[1:], patch_size)
+        image, label = patch_of(case, index, centre, patch_size, context_slices)
+        predicted, truth = predict(torch.from_numpy(image)[None])[0].cpu().numpy(), label[0]
         # with context, the middle channel is the slice itself; three plain channels are shown as colours
-        pixels = image[0, context_slices // 2].numpy() if channels != 3 else image[0].permute(1, 2, 0).numpy()
-        truth = label[0].numpy()
-        name = f"{case.name}, slice {areas.argmax()}"
+        pixels = image[context_slices // 2] if channels != 3 else image.transpose(1, 2, 0)
+        name = f"{case.name}, slice {index}"
         rows.append(OverlayRow(name, pixels, values[truth], values[predicted], case.aspect))
     save_overlay(path, rows, labels, title)

@@ -7,11 +7,13 @@
 """
 
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -34,7 +36,7 @@ from DinoUNetCore.training.recipes import RECIPES
 from DinoUNetCore.training.report import draw_curves, draw_overlay, write_log
 from DinoUNetCore.training.schedule import poly_factor
 from DinoUNetCore.training.settings import Settings
-from DinoUNetCore.training.validation import choose_slices, dice_on_slices
+from DinoUNetCore.training.validation import dice_on_patches
 from DinoUNetCore.volume.labels import default_labels
 from DinoUNetCore.weights.dinov3 import load_backbone
 
@@ -66,7 +68,6 @@ class Trainer:
         training, validation = plan.training_and_validation(settings.fold)
         self.validation_names = validation
         self.validation_cases = [cases[name] for name in validation]
-        self.validation_picks = choose_slices(self.validation_cases, max(24, self.iterations * plan.batch_size // 10))
 
         self.device = choose_device(settings.device)
         self.dtype = choose_precision(settings.precision, self.device)
@@ -79,29 +80,18 @@ class Trainer:
         self.best = -1.0
         self.best_epoch: int | None = None
 
+        upright = plan.dimension == 3 or set(plan.mirror) != {"rows", "columns"}  # volumes are, and pictures with sides
         augmentation = AugmentationSettings(
-            rotation=180.0 if plan.dimension == 2 and "rows" in plan.mirror else self.recipe.rotation,
+            rotation=self.recipe.rotation if upright else 180.0,
             mirror=tuple(plan.mirror),
         )
-        samples = TrainingSlices(
-            [cases[name] for name in training],
-            plan.patch_size,
-            plan.context_slices,
-            Augmentation(augmentation, tuple(plan.patch_size)),
-            settings.seed,
-        )
+        augment = Augmentation(augmentation, tuple(plan.patch_size))
         self.sampler = EpochSampler(self.iterations * plan.batch_size)
         workers = settings.workers if settings.workers is not None else default_workers(self.device)
-        self.loader = DataLoader(
-            samples,
-            batch_size=plan.batch_size,
-            sampler=self.sampler,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=_single_thread,
-            multiprocessing_context="spawn" if workers > 0 else None,
-        )
+        self.loader = self._make_loader([cases[name] for name in training], augment, self.sampler, workers)
+        validation_batches = max(5, self.iterations // 10)
+        unchanging = EpochSampler(validation_batches * plan.batch_size)  # its epoch stays 0: always the same patches
+        self.validation_loader = self._make_loader(self.validation_cases, None, unchanging, min(workers, 2))
 
     @property
     def checkpoints(self) -> Path:
@@ -147,6 +137,21 @@ class Trainer:
             load_backbone(network.backbone, source, timm_model)
         return network
 
+    def _make_loader(
+        self, cases: list[PreparedCase], augmentation: Augmentation | None, sampler: EpochSampler, workers: int
+    ) -> DataLoader:
+        plan = self.plan
+        return DataLoader(
+            TrainingSlices(cases, plan.patch_size, plan.context_slices, augmentation, self.settings.seed),
+            batch_size=plan.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=_single_thread,
+            multiprocessing_context="spawn" if workers > 0 else None,
+        )
+
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         """One pass of the sampler; returns the mean loss and the learning rate at its end."""
         torch.manual_seed(self.settings.seed + 1_000_003 * (epoch + 1))  # drop path; the samples seed themselves
@@ -182,8 +187,8 @@ class Trainer:
     def _time_left(self) -> str:
         if self.epochs is None or not self.history:
             return ""
-        recent = [row["seconds"] for row in self.history[-10:]]
-        return f", {_duration((self.epochs - len(self.history)) * sum(recent) / len(recent))} left"
+        usual = median(row["seconds"] for row in self.history[-10:])
+        return f", {_duration((self.epochs - len(self.history)) * usual)} left"
 
     def _set_learning_rate(self, epoch: int, iteration: int) -> float:
         position = epoch + (iteration + 1) / (self.iterations + 1) if self.recipe.per_iteration else epoch
@@ -200,18 +205,16 @@ class Trainer:
             return self.network(image.to(self.device)).float()
 
     def _validate(self) -> list[float | None]:
-        return dice_on_slices(
-            self.network, self.validation_picks, len(self.plan.labels), self.plan.context_slices, self._forward
-        )
+        self.network.eval()
+        return dice_on_patches(self.validation_loader, len(self.plan.labels), self._forward)
 
     def _fix_epochs(self) -> None:
         """With --minutes: as many epochs as fit, leaving time to validate whole volumes at the end."""
         now = time.monotonic()
         per_epoch = self.history[-1]["seconds"]  # the first one is slowed by warming up
-        slices = sum(len(indices) for _, indices in self.validation_picks)
         started = time.monotonic()
         self._validate()
-        per_slice = (time.monotonic() - started) / slices
+        per_slice = (time.monotonic() - started) / len(self.validation_loader.sampler)
         final = 1.5 * per_slice * sum(case.shape[0] for case in self.validation_cases) + 15
         left = 60 * self.settings.minutes - (now - self.started) - final
         self.epochs = max(MEASURED_EPOCHS, MEASURED_EPOCHS + int(left / (per_epoch + 1)))
@@ -261,25 +264,22 @@ class Trainer:
         """Write curves.png and overlay.png."""
         title = f"{self.dataset.name}, {self.settings.variant}, fold {self.settings.fold}"
         draw_curves(self.folder / "curves.png", self.history, self.labels, title)
-        network, training = self.network, self.network.training
-        network.eval()
+        self.network.eval()
         with torch.inference_mode():
             draw_overlay(
                 self.folder / "overlay.png",
                 self.validation_cases,
                 self.labels,
+                self.plan.patch_size,
                 self.plan.context_slices,
                 len(self.plan.channel_names),
                 lambda image: self._forward(image).argmax(dim=1),
                 title,
             )
-        network.train(training)
 
 
 def default_workers(device: torch.device) -> int:
     """Loader processes: none beside a CPU that computes, up to 12 beside a GPU."""
-    import os
-
     return 0 if device.type == "cpu" else min(12, max(1, (os.cpu_count() or 2) - 2))
 
 

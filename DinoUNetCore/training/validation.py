@@ -1,63 +1,33 @@
-"""Validation: a quick Dice on slices after every epoch, and the full measure on whole volumes at the end."""
+"""Validation: a quick Dice on patches after every epoch, and the full measure on whole volumes at the end."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 import torch
-from torch import nn
+from torch import Tensor
 
 from DinoUNetCore.dataset.layout import Dataset, check_case
-from DinoUNetCore.dataset.preprocessing import PreparedCase
-from DinoUNetCore.dataset.slices import validation_batch
 from DinoUNetCore.metrics import evaluate_case, summarise
 from DinoUNetCore.volume.volume import Volume, channel_arrays
 
 
-def choose_slices(cases: Sequence[PreparedCase], count: int) -> list[tuple[PreparedCase, list[int]]]:
-    """About `count` slices, spread evenly over the cases and over each case's slices; the same in every epoch."""
-    per_case = max(1, count // len(cases))
-    if len(cases) > count:
-        cases = [cases[i] for i in np.linspace(0, len(cases) - 1, count).round().astype(int)]
-    picks = []
-    for case in cases:
-        depth = case.shape[0]
-        middle_of_parts = (np.arange(min(per_case, depth)) + 0.5) * depth / min(per_case, depth)
-        picks.append((case, [int(i) for i in middle_of_parts]))
-    return picks
-
-
-def dice_on_slices(
-    network: nn.Module,
-    picks: Sequence[tuple[PreparedCase, list[int]]],
-    num_classes: int,
-    context_slices: int,
-    forward: Callable[[torch.Tensor], torch.Tensor],
+def dice_on_patches(
+    batches: Iterable[tuple[Tensor, Tensor]], num_classes: int, forward: Callable[[Tensor], Tensor]
 ) -> list[float | None]:
-    """Dice per foreground class over all picked slices together; None for a class that occurs in none of them.
+    """Dice per foreground class over all patches together; None for a class that occurs in none of them.
 
-    `forward` maps (1, C, H, W) to logits on the device and in the precision of the training.
+    batches: (B, C, H, W) and class indices (B, H, W). forward: the network in eval mode, returning logits.
     """
-    overlap, total, present = (np.zeros(num_classes) for _ in range(3))
-    training = network.training
-    network.eval()
+    joint = np.zeros((num_classes, num_classes))  # rows: truth, columns: prediction
     with torch.inference_mode():
-        for image, label in _slices(picks, context_slices):
-            predicted = forward(image).argmax(dim=1).cpu()
-            joint = torch.bincount((label * num_classes + predicted).flatten(), minlength=num_classes**2)
-            joint = joint.view(num_classes, num_classes).double().numpy()  # rows: truth, columns: prediction
-            overlap += np.diag(joint)
-            total += joint.sum(axis=0) + joint.sum(axis=1)
-            present += joint.sum(axis=1)
-    network.train(training)
-    return [2 * overlap[c] / total[c] if present[c] > 0 else None for c in range(1, num_classes)]
-
-
-def _slices(picks: Sequence[tuple[PreparedCase, list[int]]], context_slices: int) -> Iterator[tuple]:
-    for case, indices in picks:
-        for index in indices:
-            yield validation_batch(case, [index], context_slices)
+        for image, label in batches:
+            pairs = label.flatten() * num_classes + forward(image).argmax(dim=1).cpu().flatten()
+            joint += torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes).numpy()
+    truth, predicted = joint.sum(axis=1), joint.sum(axis=0)
+    dice = [None if truth[c] == 0 else float(2 * joint[c, c] / (truth[c] + predicted[c])) for c in range(num_classes)]
+    return dice[1:]
 
 
 def measure_volumes(

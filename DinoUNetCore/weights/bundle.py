@@ -26,7 +26,7 @@ from DinoUNetCore.resources import resources_folder
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.weights.dinov3 import backbone_sha256, load_backbone
-from DinoUNetCore.weights.hashing import file_sha256
+from DinoUNetCore.weights.tensors import file_sha256, save_tensors
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -142,7 +142,7 @@ class ModelBundle:
     def _write(self, folder: Path) -> None:
         folder.mkdir()
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
-        safetensors.torch.save_file(tensors, folder / WEIGHTS)
+        save_tensors(folder / WEIGHTS, tensors)
         config = dict(self.config, weights={"file": WEIGHTS, "sha256": file_sha256(folder / WEIGHTS)})
         for name, text in ((CONFIG, json.dumps(config, indent=2, ensure_ascii=False)), (CARD, self.card.rstrip())):
             (folder / name).write_text(text + "\n", encoding="utf-8", newline="\n")

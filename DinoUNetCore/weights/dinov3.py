@@ -16,7 +16,7 @@ from torch import Tensor
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.backbone import Backbone
-from DinoUNetCore.weights.hashing import tensors_sha256
+from DinoUNetCore.weights.tensors import tensors_sha256
 
 ACCEPT_LICENSE = "DINOUNET_ACCEPT_DINOV3_LICENSE"
 """Environment variable: 1 states that the user accepts the DINOv3 License."""

@@ -10,7 +10,7 @@ from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
 from DinoUNetCore.dataset.plan import make_plan
 from DinoUNetCore.dataset.preprocessing import prepare_cases, resize_classes
-from DinoUNetCore.dataset.slices import TrainingSlices, cut_patch, slice_with_context, validation_batch
+from DinoUNetCore.dataset.slices import TrainingSlices, cut_patch, slice_with_context
 
 PLAIN = AugmentationSettings(rotation=0, spatial_probability=0, mirror=())
 
@@ -27,6 +27,16 @@ def samples(prepared, settings=None, context_slices=3, patch=(64, 64)):
     _, _, cases, _ = prepared
     settings = settings or AugmentationSettings(30, 0.5, ("columns",))
     return TrainingSlices(list(cases.values()), patch, context_slices, Augmentation(settings, patch), seed=1)
+
+
+def test_validation_sees_the_patches_that_training_would_see_without_augmentation(prepared):
+    _, _, cases, _ = prepared
+    plain = TrainingSlices(list(cases.values()), (64, 64), 3, None, seed=1)
+    for number in range(4):
+        image, label = plain[(0, number)]
+        same_image, same_label = samples(prepared, PLAIN)[(0, number)]
+        assert torch.equal(label, same_label)
+        assert np.corrcoef(image.flatten(), same_image.flatten())[0, 1] > 0.8  # brightness, noise and blur still vary
 
 
 def test_a_sample_depends_on_seed_epoch_and_number_alone(prepared):
@@ -100,8 +110,6 @@ def test_prepared_cases_hold_class_indices_and_are_reused(prepared):
     stamp = case.images_file.stat().st_mtime_ns
     assert prepare_cases(dataset, plan, folder / "prepared")["case_0"] == case
     assert case.images_file.stat().st_mtime_ns == stamp
-    image, label = validation_batch(case, [0, 5], 3)
-    assert image.shape == (2, 3, *case.shape[1:]) and label.shape == (2, *case.shape[1:])
     assert abs(np.asarray(case.images(), dtype=np.float64).mean()) < 0.1  # z-scored
 
 

@@ -42,7 +42,7 @@ def test_tiles_cover_every_pixel_with_half_overlap(length, tile):
 
 
 def test_a_side_shorter_than_the_patch_is_not_cut():
-    assert tiles_of((40, 100), (64, 64)) == [(slice(0, 40), slice(start, start + 64)) for start in tile_starts(100, 64)]
+    assert tiles_of((40, 100), (64, 64)) == [(slice(0, 64), slice(start, start + 64)) for start in tile_starts(100, 64)]
 
 
 @pytest.mark.parametrize("tiles_at_once", [1, 2, 100])

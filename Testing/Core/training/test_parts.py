@@ -14,7 +14,7 @@ from DinoUNetCore.training.losses import make_loss
 from DinoUNetCore.training.recipes import RECIPES
 from DinoUNetCore.training.report import draw_curves, write_log
 from DinoUNetCore.training.schedule import poly_factor
-from DinoUNetCore.training.validation import dice_on_slices
+from DinoUNetCore.training.validation import dice_on_patches
 from DinoUNetCore.volume.labels import default_labels
 
 
@@ -92,28 +92,16 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path):
         load_checkpoint(path, DinoUNet("tiny"))
 
 
-def test_dice_is_taken_over_all_slices_and_none_for_absent_classes():
-    class Case:
-        name = "case"
-
-        def __init__(self, truth, guess):
-            self.truth, self.guess = truth, guess
-
-        def images(self):
-            return self.guess[:, None].astype(np.float16)
-
-        def labels(self):
-            return self.truth
-
-    truth, guess = (np.zeros((2, 4, 4), dtype=np.uint8) for _ in range(2))
+def test_dice_is_taken_over_all_patches_and_none_for_absent_classes():
+    truth, guess = (torch.zeros(2, 4, 4, dtype=torch.int64) for _ in range(2))
     truth[0, :2], guess[0, :1] = 1, 1  # 8 and 4 pixels, 4 in common; class 2 occurs nowhere
     guess[1, 0, 0] = 1
 
     def forward(image):
         return torch.nn.functional.one_hot(image[:, 0].long(), 3).permute(0, 3, 1, 2).float()
 
-    dice = dice_on_slices(torch.nn.Identity(), [(Case(truth, guess), [0, 1])], 3, 1, forward)
-    assert dice == [pytest.approx(2 * 4 / (8 + 5)), None]
+    batches = [(guess[:1, None].float(), truth[:1]), (guess[1:, None].float(), truth[1:])]
+    assert dice_on_patches(batches, 3, forward) == [pytest.approx(2 * 4 / (8 + 5)), None]
 
 
 def test_log_and_curves_are_written_with_gaps_for_unknown_values(tmp_path):

@@ -1,11 +1,21 @@
-"""SHA-256 of files and of sets of tensors."""
+"""Tensors to files, and the SHA-256 of files and of sets of tensors."""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file. OSError when it cannot be written (the library has an error of its own for that)."""
+    try:
+        safetensors.torch.save_file(dict(tensors), path, metadata=metadata)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def file_sha256(path: Path) -> str:
