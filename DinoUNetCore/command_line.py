@@ -26,6 +26,10 @@ def run(command: Callable[[], None]) -> NoReturn:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:  # a disk that fills up or a folder that may not be read, wherever it shows
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}; check the name, the permissions and the disk.", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("error: interrupted; what was finished before is kept.", file=sys.stderr)
         sys.exit(130)

@@ -85,6 +85,8 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     from DinoUNetCore.training.trainer import Trainer, hardware
     from DinoUNetCore.training.validation import measure_volumes
 
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name a new folder for the run.")
     settings_file = folder / "settings.json"
     if settings_file.exists():
         if not resume:

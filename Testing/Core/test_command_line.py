@@ -90,3 +90,9 @@ def test_an_unknown_option_ends_with_2_and_one_error_sentence(command):
     )
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+
+
+def test_a_full_disk_ends_with_2_and_names_the_file(capsys):
+    status, _, error = ended(failing(OSError(28, "No space left on device", "run/log.csv")), capsys)
+    assert status == 2
+    assert error == "error: run/log.csv: No space left on device; check the name, the permissions and the disk.\n"
