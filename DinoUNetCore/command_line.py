@@ -28,7 +28,8 @@ def run(command: Callable[[], None]) -> NoReturn:
         sys.exit(2)
     except OSError as error:  # a disk that fills up or a folder that may not be read, wherever it shows
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}; check the name, the permissions and the disk.", file=sys.stderr)
+        reason = error.strerror or error
+        print(f"error: {where}{reason}; check the name, the permissions and the disk.", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("error: interrupted; what was finished before is kept.", file=sys.stderr)

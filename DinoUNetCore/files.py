@@ -25,10 +25,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner may read
         yield temporary
+        give_usual_permissions(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -41,6 +39,13 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def give_usual_permissions(path: Path) -> None:
+    """Let others read a file as the user's umask says; temporary files and safetensors' are their owner's alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import give_usual_permissions
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import Variant
 from DinoUNetCore.resources import resources_folder
@@ -143,6 +144,7 @@ class ModelBundle:
         folder.mkdir()
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         save_tensors(folder / WEIGHTS, tensors)
+        give_usual_permissions(folder / WEIGHTS)
         config = dict(self.config, weights={"file": WEIGHTS, "sha256": file_sha256(folder / WEIGHTS)})
         for name, text in ((CONFIG, json.dumps(config, indent=2, ensure_ascii=False)), (CARD, self.card.rstrip())):
             (folder / name).write_text(text + "\n", encoding="utf-8", newline="\n")
