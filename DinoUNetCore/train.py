@@ -33,6 +33,7 @@ def make_parser() -> Parser:
     add("--iterations", type=_positive(int), help="batches per epoch (default: the recipe's)")
     add("--learning-rate", type=_positive(float), help="highest learning rate (default: the recipe's)")
     add("--batch-size", type=_positive(int), help="patches per batch (default: planned)")
+    add("--spacing", type=_positive(float), nargs=2, metavar=("ROWS", "COLUMNS"), help="in mm (default: planned)")
     add("--patch-size", type=_positive(int), nargs=2, metavar=("ROWS", "COLUMNS"), help="(default: planned)")
     add("--plane", choices=("finest", "axial", "coronal", "sagittal"), help="how volumes are sliced (default: finest)")
     add("--context-slices", type=int, choices=(1, 3), help="slices the network sees at once (default: planned)")
@@ -66,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     given = vars(make_parser().parse_args(arguments))
     folder, resume = Path(given.pop("output")), given.pop("resume", False)
-    if "patch_size" in given:
-        given["patch_size"] = tuple(given["patch_size"])
+    for pair in {"spacing", "patch_size"} & given.keys():
+        given[pair] = tuple(given[pair])
     train(given, folder, resume, started)
 
 
@@ -175,6 +176,7 @@ def _read_or_make_plan(dataset, settings, folder: Path):
             plane=settings.plane,
             seed=settings.seed,
             batch_size=settings.batch_size,
+            spacing=list(settings.spacing) if settings.spacing else None,
             patch_size=list(settings.patch_size) if settings.patch_size else None,
             context_slices=settings.context_slices,
         )

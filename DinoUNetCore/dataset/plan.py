@@ -143,6 +143,7 @@ def make_plan(
     plane: str = "finest",
     seed: int = 12345,
     batch_size: int | None = None,
+    spacing: list[float] | None = None,
     patch_size: list[int] | None = None,
     context_slices: int | None = None,
 ) -> Plan:
@@ -157,7 +158,7 @@ def make_plan(
     reasons = {"dimension": "the cases are pictures" if dimension == 2 else "the cases are volumes"}
     plane, reasons["plane"] = choose_training_plane(grids, plane)
     cuts = cut_cases(grids, plane)
-    spacing, reasons["spacing"] = choose_spacing(cuts, variant)
+    spacing, reasons["spacing"] = choose_spacing(cuts, variant, spacing)
     patch, reasons["patch_size"] = choose_patch_size(cuts, spacing, variant, patch_size)
     batch, reasons["batch_size"] = choose_batch_size(cuts, spacing, patch, variant, batch_size)
     context, reasons["context_slices"] = choose_context_slices(

@@ -68,8 +68,12 @@ def median_shape(cuts: Sequence[Cut], spacing: Sequence[float]) -> tuple[float, 
     return float(rows), float(columns)
 
 
-def choose_spacing(cuts: Sequence[Cut], variant: str) -> tuple[list[float], str]:
+def choose_spacing(
+    cuts: Sequence[Cut], variant: str, given: Sequence[float] | None = None
+) -> tuple[list[float], str]:
     """The median in-plane spacing, made finer or coarser by one factor where slices would be too small or too large."""
+    if given is not None:
+        return list(given), f"{_by(given)} mm were asked for"
     median = [float(np.median([cut.spacing[axis] for cut in cuts])) for axis in (1, 2)]
     shape = median_shape(cuts, median)
     least = SMALLEST_SLICE_SIDE.get(variant, AUTHORS_SIDE)

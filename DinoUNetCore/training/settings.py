@@ -26,6 +26,7 @@ class Settings:
     iterations: int | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
+    spacing: tuple[float, float] | None = None
     patch_size: tuple[int, int] | None = None
     plane: str = "finest"
     context_slices: int | None = None
@@ -54,9 +55,8 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
-        if values.get("patch_size") is not None:
-            values = {**values, "patch_size": tuple(values["patch_size"])}
-        return cls(**values)
+        pairs = {name: tuple(values[name]) for name in ("spacing", "patch_size") if values.get(name) is not None}
+        return cls(**{**values, **pairs})
 
     def resumed_with(self, given: dict[str, Any], folder: Path) -> "Settings":
         """These settings for a resumed run, for which a user gave some again. UserError if one has changed."""

@@ -59,6 +59,12 @@ def test_slices_of_fitting_size_keep_the_median_spacing():
     assert plan.patch_size == [160, 224]
 
 
+def test_a_spacing_that_is_asked_for_is_taken_and_the_patch_follows_it():
+    plan = plan_for(size=(200, 150, 40), spacing=(0.8, 0.9, 2.0), options={"spacing": [1.8, 1.6]})
+    assert plan.spacing == [1.8, 1.6] and "asked for" in plan.reasons["spacing"]
+    assert plan.patch_size == [96, 128]
+
+
 def test_spacing_follows_the_axes_whatever_the_storage_order():
     stored = plan_for(size=(40, 150, 200), spacing=(2.0, 0.9, 0.8), direction=SIR)
     straight = plan_for(size=(200, 150, 40), spacing=(0.8, 0.9, 2.0))
