@@ -79,7 +79,7 @@ def test_spacing_follows_the_axes_whatever_the_storage_order():
 @pytest.mark.parametrize(
     ("variant", "size", "spacing", "patch"),
     [
-        ("tiny", (35, 50, 36), 50 / 128, [128, 96]),  # too small: the longer side becomes 128
+        ("tiny", (35, 50, 36), 50 / 96, [96, 96]),  # too small: the longer side becomes 96
         ("tiny", (1000, 800, 1), 1000 / 512, [256, 256]),  # too large: the longer side becomes 512
         ("tiny", (512, 512, 9), 1.0, [256, 256]),
         ("small", (35, 50, 36), 50 / 512, [512, 384]),
@@ -129,8 +129,8 @@ def test_an_unknown_variant_and_neighbours_of_pictures_are_refused():
 @pytest.mark.parametrize(
     ("variant", "size", "batch"),
     [
-        ("tiny", (128, 128, 9), 12),
-        ("tiny", (256, 256, 9), 3),
+        ("tiny", (128, 128, 9), 8),
+        ("tiny", (256, 256, 9), 2),
         ("small", (512, 512, 40), 13),  # 10 cases of 40 slices: 5 % are 20 slices
         ("small", (512, 512, 16), 8),
         ("small", (512, 512, 1), 2),

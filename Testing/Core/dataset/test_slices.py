@@ -76,7 +76,7 @@ def test_every_third_sample_shows_foreground(prepared):
 
 def test_without_augmentation_a_patch_is_a_piece_of_the_prepared_slice(prepared):
     _, _, cases, _ = prepared
-    image, label = samples(prepared, PLAIN, context_slices=1, patch=(64, 64))[(0, 1)]
+    image, label = TrainingSlices(list(cases.values()), (64, 64), 1, None, seed=1)[(0, 1)]
     pieces = []
     for case in cases.values():
         images, labels = case.images().astype(np.float32), case.labels()
@@ -128,5 +128,5 @@ def test_resized_classes_have_smooth_borders_and_keep_their_place():
     assert set(np.unique(large)) == {0, 3}
     big_rows, big_columns = np.indices((60, 60))
     expected = (big_rows - 29.5) ** 2 + (big_columns - 29.5) ** 2 < 21**2
-    assert (expected != (large == 3)).sum() < 0.02 * expected.sum() * 2
+    assert (expected != (large == 3)).sum() < 0.05 * expected.sum()  # shifted by one pixel, 6 % would differ
     assert (large == large[::-1]).all() and (large == large[:, ::-1]).all()
