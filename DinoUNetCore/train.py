@@ -79,7 +79,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     from DinoUNetCore.dataset.layout import read_dataset
     from DinoUNetCore.dataset.preprocessing import prepare_cases, remove_prepared
     from DinoUNetCore.device import choose_device
-    from DinoUNetCore.files import write_json
+    from DinoUNetCore.files import remove_partial, write_json
     from DinoUNetCore.inference.segmenter import Segmenter
     from DinoUNetCore.training.card import make_bundle
     from DinoUNetCore.training.settings import Settings
@@ -93,6 +93,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
         if not resume:
             raise UserError(f"{folder} holds a training already; add --resume to go on, or name another folder.")
         settings = Settings.load(settings_file).resumed_with(given, folder)
+        remove_partial(folder)
     else:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} holds other files; name a new folder for the run.")
