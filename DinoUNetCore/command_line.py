@@ -21,6 +21,9 @@ class Parser(argparse.ArgumentParser):
 
 def run(command: Callable[[], None]) -> NoReturn:
     """Call `command` and end the process: 0 when it returns, 2 after a UserError, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that Windows' code page lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         command()
     except UserError as error:

@@ -140,7 +140,7 @@ class Results:
 
 
 def _sha256(path: Path) -> str:
-    from DinoUNetCore.weights.hashing import file_sha256  # with torch, which --help does without
+    from DinoUNetCore.weights.tensors import file_sha256  # with torch, which --help does without
 
     return file_sha256(path)
 

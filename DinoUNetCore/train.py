@@ -1,6 +1,8 @@
 """Train Dino U-Net on an nnU-Net raw data set: python -m DinoUNetCore.train DATASET -o RUN."""
 
 import argparse
+import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -44,9 +46,9 @@ def make_parser() -> Parser:
     add("--train-backbone", action="store_true", help="train the backbone along (always so for tiny)")
     add("--precision", choices=("auto", "float32", "bfloat16", "float16"), help="(default: auto)")
     add("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add("--workers", type=int, help="processes that prepare batches (default: by device)")
+    add("--workers", type=_whole_number, help="processes that prepare batches (default: by device)")
     add("--threads", type=_positive(int), help="CPU threads (default: all)")
-    add("--seed", type=int, help="seed of everything random (default: 12345)")
+    add("--seed", type=_whole_number, help="seed of everything random (default: 12345)")
     add("--name", help="name of the model (default: data set and variant)")
     add("--keep-prepared", action="store_true", help="keep RUN/prepared, the resampled slices, after the end")
     return parser
@@ -55,12 +57,18 @@ def make_parser() -> Parser:
 def _positive(kind: type):
     def convert(text: str):
         value = kind(text)
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise argparse.ArgumentTypeError(f"{text} is not above 0")
         return value
 
     convert.__name__ = "number above 0"
     return convert
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
+    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> None:
     """given: the settings a user chose, by the names of `Settings`."""
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # older PyTorch lacks some operations on Apple's GPUs
     import torch
 
     from DinoUNetCore.dataset.layout import read_dataset
@@ -83,11 +92,13 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     from DinoUNetCore.inference.segmenter import Segmenter
     from DinoUNetCore.training.card import make_bundle
     from DinoUNetCore.training.settings import Settings
-    from DinoUNetCore.training.trainer import Trainer, hardware
+    from DinoUNetCore.training.trainer import Trainer, hardware, make_network
     from DinoUNetCore.training.validation import measure_volumes
 
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a new folder for the run.")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("training on several processes (torchrun) is not supported yet; start it as one process.")
     settings_file = folder / "settings.json"
     if settings_file.exists():
         if not resume:
@@ -98,7 +109,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} holds other files; name a new folder for the run.")
         settings = Settings.from_dict(given)
-    if (folder / "metrics.json").exists():
+    if (folder / "metrics.json").exists() and settings == Settings.load(settings_file):
         say(f"{folder} is finished: its model is {folder / 'bundle'}.")
         return
 
@@ -106,19 +117,23 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     dataset = read_dataset(settings.dataset, settings.groups)
-    plan = _read_or_make_plan(dataset, settings, folder)
-    plan.training_and_validation(settings.fold)  # a fold that does not exist is told before the work begins
-    for note in [*plan.warnings, *plan.check_against(dataset)]:
+    plan, fingerprint = _read_or_make_plan(dataset, settings, folder)
+    # All that can be wrong is told before anything is written, so that the same command can be given again, mended.
+    training, validation = plan.training_and_validation(settings.fold)
+    notes = plan.check_against(dataset)
+    network = make_network(settings, plan, say)
+    for note in [*plan.warnings, *notes]:
         say(f"warning: {note}")
-    if not settings_file.exists():
-        settings.save(settings_file)
+    settings.save(settings_file)  # also when resumed: the number of epochs may have grown
+    plan.save(folder / "plan.json")
+    if fingerprint is not None:
+        fingerprint.save(folder / "fingerprint.json")
     with progress_bar("preparing cases") as progress:
         cases = prepare_cases(
             dataset, plan, folder / "prepared", resample_channels=settings.resample_channels, progress=progress
         )
 
-    trainer = Trainer(settings, dataset, plan, cases, folder, started, say)
-    training, validation = plan.training_and_validation(settings.fold)
+    trainer = Trainer(settings, dataset, plan, cases, network, folder, started, say)
     say(
         f"Training {settings.variant} on {len(training)} cases, validating on {len(validation)} "
         f"(fold {settings.fold}), on {hardware(device)}. "
@@ -164,26 +179,26 @@ def _read_or_make_plan(dataset, settings, folder: Path):
     from DinoUNetCore.dataset.plan import Plan, make_plan
 
     if (folder / "plan.json").exists():
-        return Plan.load(folder / "plan.json")
+        return Plan.load(folder / "plan.json"), None
     if settings.plan:
-        plan = Plan.load(settings.plan)
-    else:
-        with progress_bar("reading cases") as progress:
-            fingerprint = make_fingerprint(dataset, progress, resample_channels=settings.resample_channels)
-        plan = make_plan(
-            dataset,
-            fingerprint,
-            settings.variant,
-            plane=settings.plane,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            spacing=list(settings.spacing) if settings.spacing else None,
-            patch_size=list(settings.patch_size) if settings.patch_size else None,
-            context_slices=settings.context_slices,
-        )
-        fingerprint.save(folder / "fingerprint.json")
-    plan.save(folder / "plan.json")
-    return plan
+        for name in ("spacing", "patch_size", "batch_size", "context_slices"):
+            if getattr(settings, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')} is decided by {settings.plan}; change it there instead.")
+        return Plan.load(settings.plan), None
+    with progress_bar("reading cases") as progress:
+        fingerprint = make_fingerprint(dataset, progress, resample_channels=settings.resample_channels)
+    plan = make_plan(
+        dataset,
+        fingerprint,
+        settings.variant,
+        plane=settings.plane,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        spacing=list(settings.spacing) if settings.spacing else None,
+        patch_size=list(settings.patch_size) if settings.patch_size else None,
+        context_slices=settings.context_slices,
+    )
+    return plan, fingerprint
 
 
 def _summary(metrics: dict[str, Any], folder: Path) -> str:

@@ -213,5 +213,5 @@ def _channels(count: int) -> str:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     # Only CUDA has a type of its own for it; MPS and the CPU say it in words.
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory")
+        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
     )

@@ -63,7 +63,8 @@ class DeformableAttention(nn.Module):
         scale = torch.tensor((width, height), dtype=offsets.dtype, device=offsets.device)
         places = reference[None, :, None, None, :] + offsets / scale  # 0..1
         grid = (2 * places - 1).transpose(1, 2).reshape(batch * heads, count, points, 2)
-        sampled = F.grid_sample(values, grid.to(values.dtype), align_corners=False)  # (B*heads, d, N, points)
+        # places need float32 also under autocast: bfloat16 knows them to a thirtieth of a cell only
+        sampled = F.grid_sample(values.float(), grid.float(), align_corners=False)  # (B*heads, d, N, points)
 
         weights = self.attention_weights(query).view(batch, count, heads, points).softmax(dim=-1)
         weights = weights.transpose(1, 2).reshape(batch * heads, 1, count, points)

@@ -39,7 +39,8 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     try:
         with safetensors.safe_open(path, "pt") as file:
             state = json.loads(file.metadata()["state"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            # copies: a mapped file could not be replaced by the next checkpoint on Windows
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error}); train again into a new folder.") from error
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}

@@ -59,8 +59,14 @@ class Settings:
         return cls(**{**values, **pairs})
 
     def resumed_with(self, given: dict[str, Any], folder: Path) -> "Settings":
-        """These settings for a resumed run, for which a user gave some again. UserError if one has changed."""
+        """These settings for a resumed run, for which a user gave some again. UserError if one has changed.
+
+        Only the number of epochs may grow: that trains on, with the learning rate of the longer training.
+        """
+        longer = given.get("epochs", 0) > (self.epochs or 0)
         for name, value in given.items():
+            if name == "epochs" and longer:
+                continue
             old = getattr(self, name)
             if name == "dataset":
                 old, value = Path(old).resolve(), Path(value).resolve()
@@ -70,4 +76,7 @@ class Settings:
                     f"{option} was {old} when {folder} began and cannot become {value}; leave it out, or train into "
                     "another folder."
                 )
-        return Settings.from_dict({**asdict(self), **{k: v for k, v in given.items() if k in FREE_ON_RESUME}})
+        changed = {name: value for name, value in given.items() if name in FREE_ON_RESUME}
+        if longer:
+            changed |= {"epochs": given["epochs"], "minutes": None}
+        return Settings.from_dict({**asdict(self), **changed})

@@ -53,6 +53,7 @@ class Trainer:
         dataset: Dataset,
         plan: Plan,
         cases: dict[str, PreparedCase],
+        network: DinoUNet,
         folder: Path,
         started: float,
         say: Callable[[str], None] = print,
@@ -72,8 +73,7 @@ class Trainer:
         self.device = choose_device(settings.device)
         self.dtype = choose_precision(settings.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        torch.manual_seed(settings.seed)
-        self.network = self._make_network().to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
         self.optimizer = self.recipe.make_optimizer(self.network)
         self.loss = make_loss()
         self.history: list[dict[str, Any]] = []
@@ -104,7 +104,13 @@ class Trainer:
         while self.epochs is None or len(self.history) < self.epochs:
             started = time.monotonic()
             epoch = len(self.history)
-            loss, rate = self._train_epoch(epoch)
+            try:
+                loss, rate = self._train_epoch(epoch)
+            except torch.cuda.OutOfMemoryError as error:
+                raise UserError(
+                    f"batches of {self.plan.batch_size} patches do not fit into the GPU's memory; train into another "
+                    "folder with a smaller --batch-size or --patch-size, or another --variant."
+                ) from error
             dice = self._validate()
             known = [value for value in dice if value is not None]
             mean = sum(known) / len(known) if known else None
@@ -123,19 +129,6 @@ class Trainer:
             load_checkpoint(self.checkpoints / "best.safetensors", self.network)
         self.network.eval()
         self.draw()
-
-    def _make_network(self) -> DinoUNet:
-        settings, plan = self.settings, self.plan
-        channels = len(plan.channel_names) * plan.context_slices
-        network = DinoUNet(settings.variant, channels, len(plan.labels), settings.train_backbone)
-        timm_model = VARIANTS[settings.variant].timm_model
-        source = settings.backbone or ("hub" if timm_model else "random")
-        if source == "random":
-            if timm_model and not network.backbone.trainable:
-                self.say("warning: the backbone is random and frozen; add --train-backbone unless this is a test.")
-        else:
-            load_backbone(network.backbone, source, timm_model)
-        return network
 
     def _make_loader(
         self, cases: list[PreparedCase], augmentation: Augmentation | None, sampler: EpochSampler, workers: int
@@ -211,7 +204,7 @@ class Trainer:
     def _fix_epochs(self) -> None:
         """With --minutes: as many epochs as fit, leaving time to validate whole volumes at the end."""
         now = time.monotonic()
-        per_epoch = self.history[-1]["seconds"]  # the first one is slowed by warming up
+        per_epoch = min(row["seconds"] for row in self.history)  # the first one is slowed by warming up
         started = time.monotonic()
         self._validate()
         per_slice = (time.monotonic() - started) / len(self.validation_loader.sampler)
@@ -236,14 +229,16 @@ class Trainer:
         if improved:
             save_checkpoint(self.checkpoints / "best.safetensors", self.network, None, state)
         save_checkpoint(self.checkpoints / "last.safetensors", self.network, self.optimizer, state)
-        write_log(self.folder / "log.csv", self.history, [label.name for label in self.labels])
+        self._report(write_log, self.folder / "log.csv", self.history, [label.name for label in self.labels])
 
     def _resume(self) -> None:
         path = self.checkpoints / "last.safetensors"
         if not path.exists():
             return
         state = load_checkpoint(path, self.network, self.optimizer)
-        self.history, self.epochs = state["history"], state["epochs"]
+        self.history = state["history"]
+        if state["epochs"] is not None:  # fixed by --minutes, unless the training is made longer
+            self.epochs = max(state["epochs"], self.settings.epochs or 0)
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.scaler.load_state_dict(state["scaler"])
         self.say(f"Going on after epoch {len(self.history)}" + (f" of {self.epochs}." if self.epochs else "."))
@@ -260,8 +255,18 @@ class Trainer:
             + self._time_left()
         )
 
+    def _report(self, write: Callable, *arguments) -> None:
+        """Call `write`; a report that another program keeps open is no reason to end a training."""
+        try:
+            write(*arguments)
+        except UserError as error:
+            self.say(f"warning: {error}")
+
     def draw(self) -> None:
         """Write curves.png and overlay.png."""
+        self._report(self._draw)
+
+    def _draw(self) -> None:
         title = f"{self.dataset.name}, {self.settings.variant}, fold {self.settings.fold}"
         draw_curves(self.folder / "curves.png", self.history, self.labels, title)
         self.network.eval()
@@ -276,6 +281,20 @@ class Trainer:
                 lambda image: self._forward(image).argmax(dim=1),
                 title,
             )
+
+
+def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = print) -> DinoUNet:
+    """The network at the start of a training. UserError when its backbone's weights cannot be had."""
+    torch.manual_seed(settings.seed)
+    channels = len(plan.channel_names) * plan.context_slices
+    network = DinoUNet(settings.variant, channels, len(plan.labels), settings.train_backbone)
+    timm_model = VARIANTS[settings.variant].timm_model
+    source = settings.backbone or ("hub" if timm_model else "random")
+    if source != "random":
+        load_backbone(network.backbone, source, timm_model)
+    elif timm_model and not network.backbone.trainable:
+        say("warning: the backbone is random and frozen; add --train-backbone unless this is a test.")
+    return network
 
 
 def default_workers(device: torch.device) -> int:

@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,6 +80,11 @@ class ModelBundle:
         self.spacing_range = [_pair(entry, float) for entry in inputs["spacing_range"]]  # slices, rows, columns; mm
         self.mirror: list[str] = list(inputs["mirror"])  # axes on which training mirrored: "rows", "columns"
         self.num_classes = len(self.label_values)
+        backbone = self.config["backbone"]
+        if type(backbone["stored"]) is not bool or type(backbone["sha256"]) is not str:
+            raise ValueError("backbone")
+        if self.context_slices not in (1, 3) or not set(self.mirror) <= {"rows", "columns"} or min(self.patch_size) < 1:
+            raise ValueError("context_slices, mirror, patch_size")
         if int(architecture["num_classes"]) != self.num_classes:
             raise ValueError("num_classes")
         if len({len(self.channel_names), len(self.normalization), len(self.intensity_range)}) != 1:
@@ -182,7 +188,7 @@ def load_bundle(source: str | os.PathLike) -> ModelBundle:
                 for name in (CONFIG, WEIGHTS, CARD):
                     if name != CARD or CARD in archive.namelist():
                         archive.extract(name, temporary)
-        except (zipfile.BadZipFile, KeyError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError, OSError, RuntimeError, EOFError) as error:
             raise UserError(f"{text} is not a model bundle or is damaged ({error}); get it again.") from error
         return _read_folder(Path(temporary), text)
 

@@ -93,11 +93,19 @@ def test_a_finished_training_is_left_alone(finished, dataset, capsys):
     assert (finished / "checkpoints" / "last.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_finished_training_can_be_made_longer(dataset, tmp_path):
+    run = tmp_path / "run"
+    main([str(dataset), "-o", str(run), *QUICK, "--epochs", "1"])
+    main([str(dataset), "-o", str(run), "--resume", "--epochs", "2"])
+    assert len((run / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
+    assert load_bundle(run / "bundle").config["training"]["epochs"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "--resume"),
-        (["--resume", "--epochs", "9"], "--epochs was 3"),
+        (["--resume", "--epochs", "2"], "--epochs was 3"),
         (["--resume", "--variant", "small"], "--variant was tiny"),
     ],
 )
@@ -122,6 +130,7 @@ def test_impossible_wishes_are_refused_with_a_sentence(dataset, tmp_path, option
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(UserError, match=message):
         main([str(dataset), "-o", str(tmp_path / "run"), *QUICK, *options])
+    assert not (tmp_path / "run").exists()  # so that the mended command can be given again
 
 
 def test_a_folder_with_other_files_is_not_used(dataset, tmp_path):
