@@ -30,5 +30,5 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if name == "float16" and device.type == "cpu":
-        raise UserError("a CPU does not train in float16; choose float32 or bfloat16.")
+        raise UserError("a CPU does not compute in float16; choose float32 or bfloat16.")
     return getattr(torch, name)

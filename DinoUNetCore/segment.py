@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mirror=options.mirror,
         keep_largest=options.keep_largest,
         threads=options.threads,
+        precision=options.precision,
     )
     failed = 0
     for case, output in waiting:
@@ -237,6 +238,9 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
         "--batch-size", type=_positive_or_auto, default="auto", metavar="N", help="patches at once (default: auto)"
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
+    parser.add_argument(
+        "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default: auto)"
+    )
     parser.add_argument("--overwrite", action="store_true", help="make outputs again that exist already")
     return parser.parse_args(arguments)
 

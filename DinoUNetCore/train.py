@@ -159,7 +159,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     bundle = make_bundle(trainer.network, plan, settings, trainer.labels, facts)
     with progress_bar("measuring whole images") as progress:
         metrics = measure_volumes(
-            Segmenter(bundle, settings.device, network=trainer.network).segment,
+            Segmenter(bundle, settings.device, precision=settings.precision, network=trainer.network).segment,
             dataset,
             validation,
             resample_channels=settings.resample_channels,

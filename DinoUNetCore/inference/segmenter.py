@@ -46,6 +46,7 @@ class Segmenter:
         mirror: average over mirror images, along the axes on which the training mirrored: slower, often better.
         keep_largest: keep only the largest connected piece of each label.
         threads: CPU threads, for the whole process; None leaves them as they are.
+        precision: "float32", "bfloat16", "float16", or "auto": a short one on CUDA, float32 elsewhere.
         network: a network to use in place of the bundle's stored one (during training).
 
     Raises UserError for an unknown device and for a bundle whose network cannot be built.
@@ -60,12 +61,13 @@ class Segmenter:
         mirror: bool = False,
         keep_largest: bool = False,
         threads: int | None = None,
+        precision: str = "auto",
         network: DinoUNet | None = None,
     ):
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise UserError(f"the batch size is {batch_size!r}; give a whole number above 0, or 'auto'.")
         self.device = choose_device(device)
-        self.precision = choose_precision("auto", self.device)
+        self.precision = choose_precision(precision, self.device)
         if threads is not None:
             torch.set_num_threads(threads)
         self.bundle = bundle
