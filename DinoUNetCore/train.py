@@ -124,6 +124,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     network = make_network(settings, plan, say)
     for note in [*plan.warnings, *notes]:
         say(f"warning: {note}")
+    (folder / "metrics.json").unlink(missing_ok=True)  # of a shorter training: this one is not finished yet
     settings.save(settings_file)  # also when resumed: the number of epochs may have grown
     plan.save(folder / "plan.json")
     if fingerprint is not None:

@@ -67,7 +67,6 @@ class Trainer:
         self.epochs = None if settings.minutes else settings.epochs or self.recipe.epochs
         self.labels = default_labels(plan.labels)
         training, validation = plan.training_and_validation(settings.fold)
-        self.validation_names = validation
         self.validation_cases = [cases[name] for name in validation]
 
         self.device = choose_device(settings.device)

@@ -27,6 +27,10 @@ def command(dataset, run, *options):
     return [sys.executable, "-m", "DinoUNetCore.train", str(dataset), "-o", str(run), *QUICK, *options]
 
 
+def _interrupted(trainer):
+    raise KeyboardInterrupt
+
+
 def environment():
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
 
@@ -96,7 +100,13 @@ def test_a_finished_training_is_left_alone(finished, dataset, capsys):
 def test_a_finished_training_can_be_made_longer(dataset, tmp_path):
     run = tmp_path / "run"
     main([str(dataset), "-o", str(run), *QUICK, "--epochs", "1"])
-    main([str(dataset), "-o", str(run), "--resume", "--epochs", "2"])
+    with pytest.raises(UserError, match="tpu"):  # what fails before it begins leaves the finished training as it was
+        main([str(dataset), "-o", str(run), "--resume", "--epochs", "2", "--device", "tpu"])
+    assert (run / "metrics.json").exists()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("DinoUNetCore.training.trainer.Trainer.run", _interrupted)
+        main([str(dataset), "-o", str(run), "--resume", "--epochs", "2"])
+    main([str(dataset), "-o", str(run), "--resume"])  # goes on to the second epoch, and is not taken for finished
     assert len((run / "log.csv").read_text(encoding="utf-8").splitlines()) == 3
     assert load_bundle(run / "bundle").config["training"]["epochs"] == 2
 
