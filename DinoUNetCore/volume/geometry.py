@@ -58,11 +58,6 @@ def lps_spacing(grid: Grid) -> tuple[float, float, float]:
     return tuple(grid.spacing[axis] for axis, _ in storage_axes(grid))
 
 
-def lps_size(grid: Grid) -> tuple[int, int, int]:
-    """Voxels along the storage axes that run along left-right, anterior-posterior and superior-inferior."""
-    return tuple(grid.size[axis] for axis, _ in storage_axes(grid))
-
-
 def choose_plane(where: Grid | Sequence[float], plane: str) -> str:
     """The plane's name; "finest" becomes the one with the smallest pixels, ties going to axial, then coronal.
 

@@ -28,17 +28,6 @@ def resize(images: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=shrinks)
 
 
-def resize_labels(labels: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Nearest neighbour, aligned at pixel centres: (N, H, W) whole numbers of any type to (N, *size), same type."""
-    rows, columns = (_nearest(old, new, labels.device) for old, new in zip(labels.shape[-2:], size, strict=True))
-    return labels[:, rows][:, :, columns]
-
-
-def _nearest(old: int, new: int, device: torch.device) -> torch.Tensor:
-    # In whole numbers: floor((i + 1/2) * old / new), free of the rounding that a float scale would bring.
-    return (2 * torch.arange(new, device=device) + 1) * old // (2 * new)
-
-
 def resample_onto(image: sitk.Image, reference: sitk.Image, name: str = "the image") -> sitk.Image:
     """`image` on the grid of `reference`, linearly in world space, in float32 (float64 stays float64).
 

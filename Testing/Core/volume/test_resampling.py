@@ -6,7 +6,7 @@ import SimpleITK as sitk
 import torch
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.volume.resampling import resample_onto, resize, resize_labels, target_size
+from DinoUNetCore.volume.resampling import resample_onto, resize, target_size
 
 
 @pytest.mark.parametrize(
@@ -40,21 +40,6 @@ def test_a_ramp_stays_a_ramp_at_the_same_places(size):
 def test_shrinking_averages_instead_of_skipping():
     lines = (torch.arange(64) % 8 == 0).float().expand(1, 1, 64, 64)  # none of them is at the centre of a new pixel
     assert resize(lines, (8, 8))[..., 2:-2].mean() == pytest.approx(1 / 8, abs=0.02)
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
-def test_labels_are_repeated_exactly(dtype):
-    labels = torch.randint(0, 100, (2, 5, 6)).to(dtype)
-    bigger = resize_labels(labels, (15, 12))
-    assert bigger.dtype == dtype
-    assert torch.equal(bigger, labels.repeat_interleave(3, 1).repeat_interleave(2, 2))
-    assert torch.equal(resize_labels(bigger, (5, 6)), labels)
-
-
-def test_labels_are_taken_from_the_nearest_pixel():
-    labels = torch.arange(5)[None, None].expand(1, 2, 5)
-    expected = torch.nn.functional.interpolate(labels[:, None].float(), size=(2, 7), mode="nearest-exact")[:, 0].long()
-    assert torch.equal(resize_labels(labels, (2, 7)), expected)
 
 
 def make_ramp(size, spacing, origin, pixel_type=sitk.sitkFloat32) -> sitk.Image:
