@@ -1,5 +1,7 @@
 """The adapter: a convolutional pyramid that draws on the backbone's features by deformable attention."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
@@ -18,6 +20,35 @@ def _linear_init(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+@dataclass(frozen=True)
+class Levels:
+    """How the maps of several levels lie in one sequence of tokens.
+
+    sizes: (h, w) of each level. memory_format: of the maps that convolutions get. It is the one
+    in which the spatial prior's convolutions gave theirs: with plain NCHW weights the network rounds as the authors'
+    does, to the bit, and with channels_last ones nothing is copied.
+    """
+
+    sizes: tuple[Size, ...]
+    memory_format: torch.memory_format
+
+    @classmethod
+    def of(cls, maps: list[Tensor]) -> "Levels":
+        memory_format = torch.contiguous_format if maps[0].is_contiguous() else torch.channels_last
+        return cls(tuple((level.shape[2], level.shape[3]) for level in maps), memory_format)
+
+    def maps(self, tokens: Tensor) -> list[Tensor]:
+        """(B, sum of h*w, dim) -> one map (B, dim, h, w) per level."""
+        parts = tokens.split([h * w for h, w in self.sizes], dim=1)
+        maps = [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, self.sizes, strict=True)]
+        return [level.contiguous(memory_format=self.memory_format) for level in maps]
+
+
+def tokens_of(maps: list[Tensor]) -> Tensor:
+    """Maps (B, dim, h, w), one after the other, as tokens (B, sum of h*w, dim)."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
+
+
 class SharedDepthwiseConv(nn.Module):
     """One depthwise 3x3 convolution, applied apart to each level of a token sequence."""
 
@@ -25,12 +56,9 @@ class SharedDepthwiseConv(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
 
-    def forward(self, tokens: Tensor, sizes: list[Size]) -> Tensor:
-        """tokens: (B, sum of h*w over sizes, dim) -> the same shape."""
-        batch, _, dim = tokens.shape
-        levels = tokens.transpose(1, 2).split([h * w for h, w in sizes], dim=2)
-        maps = [self.dwconv(level.reshape(batch, dim, h, w)) for level, (h, w) in zip(levels, sizes, strict=True)]
-        return torch.cat([level.flatten(2) for level in maps], dim=2).transpose(1, 2)
+    def forward(self, tokens: Tensor, levels: Levels) -> Tensor:
+        """tokens: (B, N, dim) over the levels -> the same shape."""
+        return tokens_of([self.dwconv(level) for level in levels.maps(tokens)])
 
 
 class ConvFFN(nn.Module):
@@ -42,8 +70,8 @@ class ConvFFN(nn.Module):
         self.dwconv = SharedDepthwiseConv(hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
-    def forward(self, tokens: Tensor, sizes: list[Size]) -> Tensor:
-        return self.fc2(F.gelu(self.dwconv(self.fc1(tokens), sizes)))
+    def forward(self, tokens: Tensor, levels: Levels) -> Tensor:
+        return self.fc2(F.gelu(self.dwconv(self.fc1(tokens), levels)))
 
 
 class Extractor(nn.Module):
@@ -59,10 +87,10 @@ class Extractor(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.ffn.apply(_linear_init)
 
-    def forward(self, query: Tensor, reference: Tensor, feature: Tensor, size: Size, sizes: list[Size]) -> Tensor:
-        """query: (B, N, dim) over the levels `sizes`; feature: (B, h*w, dim) over `size` -> (B, N, dim)."""
+    def forward(self, query: Tensor, reference: Tensor, feature: Tensor, size: Size, levels: Levels) -> Tensor:
+        """query: (B, N, dim) over the levels; feature: (B, h*w, dim) over `size` -> (B, N, dim)."""
         query = query + self.attn(self.query_norm(query), reference, self.feat_norm(feature), size)
-        return query + self.drop_path(self.ffn(self.ffn_norm(query), sizes))
+        return query + self.drop_path(self.ffn(self.ffn_norm(query), levels))
 
 
 class Interaction(nn.Module):
@@ -73,9 +101,9 @@ class Interaction(nn.Module):
         self.extractor = Extractor(dim, heads, drop_path)
         self.extra_extractors = nn.ModuleList(Extractor(dim, heads, drop_path) for _ in range(extra))
 
-    def forward(self, query: Tensor, reference: Tensor, feature: Tensor, size: Size, sizes: list[Size]) -> Tensor:
+    def forward(self, query: Tensor, reference: Tensor, feature: Tensor, size: Size, levels: Levels) -> Tensor:
         for extractor in (self.extractor, *self.extra_extractors):
-            query = extractor(query, reference, feature, size, sizes)
+            query = extractor(query, reference, feature, size, levels)
         return query
 
 
@@ -101,21 +129,18 @@ class Adapter(nn.Module):
         -> four maps (B, dim, ...) at 1/4, 1/8, 1/16 and 1/32.
         """
         c1, c2, c3, c4 = self.spm(image)
-        sizes = [tuple(level.shape[2:]) for level in (c2, c3, c4)]
+        levels = Levels.of([c2, c3, c4])
         size = tuple(taps[0].shape[2:])
-        reference = torch.cat([cell_centres(h, w, image.device) for h, w in sizes])  # (N, 2)
+        reference = torch.cat([cell_centres(h, w, image.device) for h, w in levels.sizes])  # (N, 2)
 
-        levels = [
-            level.flatten(2).transpose(1, 2) + embedding
-            for level, embedding in zip((c2, c3, c4), self.level_embed, strict=True)
+        embedded = [
+            level + embedding[:, None, None] for level, embedding in zip((c2, c3, c4), self.level_embed, strict=True)
         ]
-        query = torch.cat(levels, dim=1)  # (B, N, dim), N = HW/64 + HW/256 + HW/1024
+        query = tokens_of(embedded)  # (B, N, dim), N = HW/64 + HW/256 + HW/1024
         for interaction, tap in zip(self.interactions, taps, strict=True):
-            query = interaction(query, reference, tap.flatten(2).transpose(1, 2), size, sizes)
+            query = interaction(query, reference, tokens_of([tap]), size, levels)
 
-        batch, _, dim = query.shape
-        levels = query.transpose(1, 2).split([h * w for h, w in sizes], dim=2)
-        c2, c3, c4 = (level.reshape(batch, dim, h, w) for level, (h, w) in zip(levels, sizes, strict=True))
+        c2, c3, c4 = levels.maps(query)
         c1 = self.up(c2) + c1
 
         norms = (self.norm1, self.norm2, self.norm3, self.norm4)
