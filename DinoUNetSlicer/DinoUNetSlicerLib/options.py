@@ -1,0 +1,43 @@
+"""How to segment: the advanced options of the panel, and the keyword arguments of the console's functions."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from DinoUNetSlicerLib.errors import UserError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Options:
+    """device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps", of the machine with the engine.
+    precision: of PRECISIONS. mirror: average over mirror images. keepLargest: only the largest piece of each structure.
+    batchSize: patches at once; 0 lets the engine choose. threads: of the CPU; 0 leaves one core free."""
+
+    device: str = "auto"
+    precision: str = "auto"
+    mirror: bool = False
+    keepLargest: bool = False
+    batchSize: int = 0
+    threads: int = 0
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "Options":
+        """From keyword arguments; UserError for one that does not exist."""
+        known = [field.name for field in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise UserError(f"there is no option {name!r}; there are: {', '.join(known)}.")
+        return cls(**given)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As the protocol has them."""
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "mirror": bool(self.mirror),
+            "keep_largest": bool(self.keepLargest),
+            "batch_size": int(self.batchSize) or "auto",
+            "threads": int(self.threads) or None,
+        }

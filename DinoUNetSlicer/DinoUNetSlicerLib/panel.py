@@ -1,0 +1,141 @@
+"""The panel: puts its sections together and ties them to the scene and to the choices that are kept in it."""
+
+from typing import Any
+
+import slicer
+
+from DinoUNetSlicerLib import segmenting
+from DinoUNetSlicerLib.channel_selectors import ChannelSelectors
+from DinoUNetSlicerLib.engine_command import load_choice, make_command
+from DinoUNetSlicerLib.engine_section import EngineSection
+from DinoUNetSlicerLib.errors import UserError
+from DinoUNetSlicerLib.model_section import ModelSection
+from DinoUNetSlicerLib.options import PRECISIONS, Options
+from DinoUNetSlicerLib.packages_section import PackagesSection
+from DinoUNetSlicerLib.run_section import RunSection
+from DinoUNetSlicerLib.sample import load_sample
+
+
+class Panel:
+    """ui: the widgets of DinoUNetSlicer.ui by their names. `parameters` are set by `use` and None in between."""
+
+    def __init__(self, ui):
+        self.ui = ui
+        self.parameters: Any = None
+        self._parameter_node: Any = None
+        self._updating = False
+        engine = segmenting.shared_engine()
+        self.run = RunSection(ui, self._segment)
+        self.models = ModelSection(ui, self._model_chosen, self.run.say, self._fetch)
+        self.channels = ChannelSelectors(ui, self.update)
+        self.engine = EngineSection(ui, engine, self.run.say, self.run.log)
+        self.packages = PackagesSection(ui, engine, self.run.say)
+        ui.sampleDataButton.connect("clicked(bool)", self._load_sample)
+        ui.deviceSelector.connect("currentTextChanged(QString)", self._device_chosen)
+        ui.precisionSelector.connect("currentIndexChanged(int)", self._precision_chosen)
+
+    def use(self, parameters: Any, parameter_node: Any) -> None:
+        """Show these choices (or None, while the scene is closed). parameter_node: the same, as the raw MRML node."""
+        self.parameters, self._parameter_node = parameters, parameter_node
+        if parameters is not None:
+            self.models.refresh()
+            self.packages.refresh()
+        self.update()
+
+    def update(self) -> None:
+        """Bring the widgets in line with the parameters."""
+        if self.parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            if self.models.wanted != self.parameters.modelName:
+                self.models.select(self.parameters.modelName)
+            self.channels.show(self.models.current, self._parameter_node)
+            self.ui.deviceSelector.setCurrentText(self.parameters.device)
+            if self.parameters.precision in PRECISIONS:
+                self.ui.precisionSelector.setCurrentIndex(PRECISIONS.index(self.parameters.precision))
+            self.ui.show3DButton.setSegmentationNode(self.parameters.outputSegmentation)
+            self.ui.show3DButton.setEnabled(self.parameters.outputSegmentation is not None)
+            self._allow()
+        finally:
+            self._updating = False
+
+    def scene_closes(self) -> None:
+        """What runs is cancelled: its volume goes."""
+        self.run.cancel()
+
+    def close(self) -> None:
+        """The module goes: nothing of it stays behind."""
+        self.run.cancel()
+        segmenting.shared_engine().stop()
+
+    def _allow(self) -> None:
+        volumes = [self.parameters.inputVolume, *self.channels.nodes]
+        if self.models.current is None:
+            self.run.allow(False, "Choose a model.")
+        elif None in volumes:
+            self.run.allow(False, "Choose a volume." if len(volumes) == 1 else "Choose a volume for every channel.")
+        else:
+            self.run.allow(True, "Segment the volume; the rest of Slicer stays usable meanwhile.")
+
+    def _segment(self) -> None:
+        chosen, model = self.parameters, self.models.current
+        volumes = [chosen.inputVolume, *self.channels.nodes]
+        if model is None or None in volumes:
+            raise UserError("choose a model and a volume for each of its channels.")
+        options = Options(
+            chosen.device, chosen.precision, chosen.mirror, chosen.keepLargest, chosen.batchSize, chosen.threads
+        )
+        if chosen.outputSegmentation is not None:
+            segmenting.check_output(chosen.outputSegmentation)
+        order = segmenting.make_order(volumes, model, chosen.roi, options)
+        self.run.start(order, volumes[0], model, chosen.outputSegmentation, self._shown)
+
+    def _shown(self, node: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.outputSegmentation = node
+            self.update()
+
+    def _model_chosen(self, name: str) -> None:
+        if self.parameters is not None:
+            self.parameters.modelName = name
+            self.update()
+
+    def _device_chosen(self, text: str) -> None:
+        if self.parameters is not None and not self._updating:
+            self.parameters.device = text.strip() or "auto"
+
+    def _precision_chosen(self, index: int) -> None:
+        if self.parameters is not None and not self._updating and index >= 0:
+            self.parameters.precision = PRECISIONS[index]
+
+    def _load_sample(self) -> None:
+        self._ask_engine(load_sample, self._sample_loaded, "Drawing a phantom CT ...")
+
+    def _sample_loaded(self, node: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.inputVolume = node
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        self.run.say(f"{node.GetName()} is loaded: press Segment.", False)
+
+    def _fetch(self, source: str, on_added) -> None:
+        def ask(engine, command, on_done, on_error) -> None:
+            def answered(event, data) -> None:
+                if event.get("event") == "error":
+                    on_error(UserError(str(event.get("message"))))
+                elif event.get("event") == "result":
+                    on_done(event["model"]["name"])
+
+            engine.request(command, {"request": "models", "action": "fetch", "source": source}, answered)
+
+        self._ask_engine(ask, on_added, f"Downloading {source} ...")
+
+    def _ask_engine(self, ask, on_done, sentence: str) -> None:
+        def failed(error: UserError) -> None:
+            self.run.say(str(error), True)
+
+        self.run.say(sentence, False)
+        try:
+            ask(segmenting.shared_engine(), make_command(*load_choice()), on_done, failed)
+        except UserError as error:
+            failed(error)

@@ -1,0 +1,129 @@
+"""The button that segments and cancels, the progress bar, the sentence below it, and the log."""
+
+import html
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+
+from DinoUNetSlicerLib import segmenting
+from DinoUNetSlicerLib.errors import Cancelled, UserError
+from DinoUNetSlicerLib.job import Job, Order
+from DinoUNetSlicerLib.models import Model
+from DinoUNetSlicerLib.segmentations import Result
+
+STEPS = 1000  # of the progress bar
+
+
+class RunSection:
+    """click: called when the button is pressed and nothing runs; it may call `start`."""
+
+    def __init__(self, ui, click: Callable[[], None]):
+        self.ui, self.click = ui, click
+        self.running = False
+        self._job: Job | None = None
+        self._possible = False
+        self._warnings: list[str] = []
+        ui.segmentButton.connect("clicked(bool)", self._pressed)
+
+    def start(self, order: Order, volume: Any, model: Model, output: Any, on_shown: Callable[[Any], None]) -> None:
+        """Run an order and show its result in the node `output` (None: a new one); on_shown gets the node."""
+        self.log(f"Segmenting {volume.GetName()} with {model.name}.")
+        self._show_running(True)
+        try:
+            job = segmenting.start(
+                order,
+                lambda result: self._finished(result, volume, model, output, on_shown),
+                self._failed,
+                self._progress,
+                self._logged,
+            )
+        except UserError as error:
+            self._failed(error)
+            return
+        if self.running:  # an engine that cannot be started has reported before `start` returned
+            self._job = job
+
+    def cancel(self) -> None:
+        """Cancel what runs; it is reported within about a second."""
+        if self._job is not None:
+            self.ui.segmentButton.setEnabled(False)
+            self.say("Cancelling ...", False)
+            self._job.cancel()
+
+    def allow(self, possible: bool, reason: str) -> None:
+        """Whether there is all that a segmentation needs; the reason is the button's tooltip."""
+        self._possible = possible
+        self.ui.segmentButton.setToolTip(reason)
+        if not self.running:
+            self.ui.segmentButton.setEnabled(possible)
+
+    def say(self, sentence: str, is_error: bool) -> None:
+        """Show a sentence below the button, and keep it in the log."""
+        text = html.escape(sentence[:1].upper() + sentence[1:])
+        self.ui.statusLabel.setText(f'<span style="color: #c0392b">{text}</span>' if is_error else text)
+        self.log(sentence)
+
+    def log(self, text: str) -> None:
+        self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _pressed(self) -> None:
+        if self.running:
+            self.cancel()
+            return
+        try:
+            self.click()
+        except UserError as error:
+            self.say(str(error), True)
+
+    def _progress(self, fraction: float, seconds_left: float | None, stage: str) -> None:
+        self.ui.progressBar.setValue(round(STEPS * fraction))
+        left = segmenting.time_left(seconds_left)
+        self.ui.progressBar.format = f"%p%  {left}" if left else "%p%"
+        self.ui.statusLabel.setText(html.escape(f"{stage[:1].upper()}{stage[1:]} ..."))
+
+    def _logged(self, level: str, text: str) -> None:
+        self.log(f"Warning: {text}" if level == "warning" else text)
+        if level == "warning":
+            logging.warning(text)
+            self._warnings.append(text)
+            self.ui.warningLabel.setText("\n".join(self._warnings))
+            self.ui.warningLabel.setVisible(True)
+
+    def _finished(
+        self, result: Result, volume: Any, model: Model, output: Any, on_shown: Callable[[Any], None]
+    ) -> None:
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        try:
+            node = segmenting.show(result, volume, model, output)
+        except UserError as error:
+            self._failed(error)
+            return
+        except Exception:
+            logging.exception("the result could not be put into the scene")
+            self._failed(UserError("the result could not be put into the scene; Slicer's error log says more."))
+            return
+        finally:
+            slicer.app.restoreOverrideCursor()
+        self._show_running(False)
+        self.say(segmenting.verdict(result), False)
+        on_shown(node)
+
+    def _failed(self, error: UserError) -> None:
+        self._show_running(False)
+        self.say(str(error), not isinstance(error, Cancelled))
+
+    def _show_running(self, running: bool) -> None:
+        self.running = running
+        if running:
+            self._warnings = []
+            self.ui.warningLabel.setVisible(False)
+        else:
+            self._job = None
+        self.ui.progressBar.setValue(0)
+        self.ui.progressBar.setVisible(running)
+        self.ui.segmentButton.text = "Cancel" if running else "Segment"
+        self.ui.segmentButton.setEnabled(running or self._possible)

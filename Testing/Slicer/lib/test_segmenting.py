@@ -1,0 +1,175 @@
+"""Segmenting nodes with the real engine: the same voxels at the same places as the core's own result."""
+
+import sys
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import slicer
+import torch
+from random_bundle import make_bundle
+from slicer_geometry import rigid
+
+from DinoUNetCore import Segmenter, load_bundle
+from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
+from DinoUNetCore.weights import library
+from DinoUNetSlicerLib.errors import UserError
+from DinoUNetSlicerLib.segmentations import segments_by_name
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@pytest.fixture
+def logic(engine):
+    import DinoUNetSlicer
+
+    return DinoUNetSlicer.DinoUNetSlicerLogic()
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    """A small phantom CT and its label map."""
+    return make_phantom(1000, size=(96, 96, 24))
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter(load_bundle("phantom-tiny"), "cpu", threads=max(1, _cores() - 1))
+
+
+def _cores():
+    import os
+
+    return os.cpu_count() or 1
+
+
+def node_of(image, make_volume, name="CT"):
+    """The image as a volume node with the same voxels, in the same order, at the same places."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    return make_volume(sitk.GetArrayFromImage(image), LPS @ matrix, name)
+
+
+def label_map(node, volume, names):
+    """(K, J, I) label values from a segmentation node, on the volume's grid."""
+    result = np.zeros(slicer.util.arrayFromVolume(volume).shape[:3], np.int64)
+    for name, identity in segments_by_name(node.GetSegmentation()).items():
+        result[slicer.util.arrayFromSegmentBinaryLabelmap(node, identity, volume) != 0] = names[name]
+    return result
+
+
+def test_the_phantom_is_segmented_as_by_the_core_wherever_it_lies(logic, phantom, segmenter, make_volume):
+    image, truth = phantom
+    names = {label.name: label.value for label in segmenter.bundle.labels}
+    expected = sitk.GetArrayFromImage(segmenter.segment(image))
+    volume = node_of(image, make_volume)
+    node = logic.segment(volume)
+    np.testing.assert_array_equal(label_map(node, volume, names), expected)
+    drawn = sitk.GetArrayFromImage(truth)
+    liver = expected == names["liver"]
+    true_liver = drawn == PHANTOM_LABELS["liver"]
+    assert 2 * (liver & true_liver).sum() / (liver.sum() + true_liver.sum()) > 0.8
+
+    # other storage orders, left-handed, cropped: the same engine serves all
+    for axes, flips in (((2, 0, 1), (True, False, False)), ((1, 2, 0), (False, True, True))):
+        turned = sitk.Flip(sitk.PermuteAxes(image, axes), flips)
+        volume = node_of(turned, make_volume)
+        result = label_map(logic.segment(volume, device="cpu"), volume, names)
+        np.testing.assert_array_equal(result, sitk.GetArrayFromImage(segmenter.segment(turned)))
+    cropped = image[10:80, 5:90, 3:20]
+    volume = node_of(cropped, make_volume)
+    expected = sitk.GetArrayFromImage(segmenter.segment(cropped))
+    np.testing.assert_array_equal(label_map(logic.segment(volume), volume, names), expected)
+
+
+def test_under_transforms_the_segmentation_lies_where_the_volume_is(
+    logic, phantom, segmenter, make_volume, make_transform
+):
+    image, _ = phantom
+    names = {label.name: label.value for label in segmenter.bundle.labels}
+    volume = node_of(image, make_volume)
+    volume.SetAndObserveTransformNodeID(make_transform(rigid(1), make_transform(rigid(2))).GetID())
+    node = logic.segment(volume)
+    assert node.GetTransformNodeID() == volume.GetTransformNodeID()
+    expected = sitk.GetArrayFromImage(segmenter.segment(image))
+    np.testing.assert_array_equal(label_map(node, volume, names), expected)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "bool", "int64", "uint64", "float64"])
+def test_all_kinds_of_voxels_are_taken(logic, make_volume, scene, dtype):
+    """Slicer's own conversion hangs for uint64, so the array is put into the node as VTK has it."""
+    from vtk.util.numpy_support import numpy_to_vtk
+
+    random = np.random.default_rng(0)
+    array = random.integers(0, 2 if dtype == "bool" else 100, (3, 40, 40)).astype(dtype)
+    stored = array.view(np.uint8) if dtype == "bool" else array
+    volume = make_volume(np.zeros((3, 40, 40), np.uint8))
+    scalars = numpy_to_vtk(stored.reshape(-1), deep=True)
+    volume.GetImageData().GetPointData().SetScalars(scalars)
+    node = logic.segment(volume)
+    assert node.GetSegmentation().GetNumberOfSegments() >= 0
+    assert node.GetAttribute("DinoUNet.Model") == "phantom-tiny"
+
+
+def test_a_single_slice_is_segmented(logic, phantom, segmenter, make_volume):
+    image = phantom[0][:, :, 12:13]
+    names = {label.name: label.value for label in segmenter.bundle.labels}
+    volume = node_of(image, make_volume)
+    expected = sitk.GetArrayFromImage(segmenter.segment(image))
+    assert expected.any()
+    np.testing.assert_array_equal(label_map(logic.segment(volume), volume, names), expected)
+
+
+def test_a_colour_picture_is_segmented_in_its_pixels(logic, make_volume, tmp_path):
+    bundle = make_bundle(channels=("R", "G", "B"), dimension=2, normalization=[{"scheme": "rgb"}] * 3)
+    bundle.config["name"] = "colours 色"
+    bundle.save(tmp_path / "colours")
+    library.add(tmp_path / "colours")  # the test's library, which the engine shares
+    array = np.random.default_rng(1).integers(0, 255, (1, 50, 70, 3)).astype(np.uint8)
+    volume = make_volume(array, np.diag([-1.0, -1.0, 1.0, 1.0]), class_name="vtkMRMLVectorVolumeNode")
+    image = sitk.GetImageFromArray(array[0], isVector=True)
+    expected = sitk.GetArrayFromImage(Segmenter(bundle, "cpu").segment(image))
+    names = {label.name: label.value for label in bundle.labels}
+    np.testing.assert_array_equal(label_map(logic.segment(volume, "colours 色"), volume, names)[0], expected)
+
+
+def test_what_cannot_be_is_said_in_a_sentence(logic, make_volume):
+    volume = make_volume(np.zeros((3, 20, 20), np.int16))
+    with pytest.raises(UserError, match=r"no model 'liver-net'; there are: phantom-tiny"):
+        logic.segment(volume, "liver-net")
+    with pytest.raises(UserError, match="no option 'mirrors'"):
+        logic.segment(volume, mirrors=True)
+    with pytest.raises(UserError, match="2 channels, but the model phantom-tiny takes 1"):
+        logic.segment([volume, make_volume(np.zeros((3, 20, 20), np.int16), name="MR")])
+    with pytest.raises(UserError, match="no volume"):
+        logic.segment(None)
+    with pytest.raises(UserError, match="no device 'cuda:9'"):
+        logic.segment(volume, device="cuda:9")
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_nothing_found_says_why(logic, make_volume, tmp_path):
+    from DinoUNetSlicerLib import segmenting
+    from DinoUNetSlicerLib.models import find_model
+
+    bundle = make_bundle(labels={"tumour": 1})
+    (bias,) = (name for name in bundle.tensors if name.endswith("seg_layers.2.bias"))
+    bundle.tensors[bias] = bundle.tensors[bias] + torch.tensor([50.0, 0.0])  # the background wins everywhere
+    bundle.config["name"] = "blind"
+    bundle.save(tmp_path / "blind")
+    library.add(tmp_path / "blind")
+    volume = make_volume(np.random.default_rng(0).normal(size=(3, 40, 40)).astype(np.float32))
+    result = segmenting.run(segmenting.make_order([volume], find_model("blind")))
+    sentence = segmenting.verdict(result)
+    assert sentence.startswith("Nothing was found in the 40 x 40 x 3 voxels searched")
+    assert "The highest probability seen was 0%, for tumour." in sentence
+    assert not logic.segment(volume, "blind").GetSegmentation().GetNumberOfSegments()
+
+
+def test_an_engine_of_another_python_is_told_by_its_path(scene, make_volume):
+    from DinoUNetSlicerLib.engine_command import OTHER_PYTHON, make_command
+
+    assert make_command(OTHER_PYTHON, sys.executable).program
+    with pytest.raises(UserError, match="no interpreter"):
+        make_command(OTHER_PYTHON, "no-such-python")

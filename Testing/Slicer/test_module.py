@@ -1,0 +1,260 @@
+"""The module as a user meets it: opened, clicked, cancelled, saved and reloaded, in both layouts."""
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import qt
+import SimpleITK as sitk
+import slicer
+from Host import processes
+from Host.scripted.layouts import ROOT
+
+from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
+
+
+@pytest.fixture(autouse=True)
+def choices(scene, monkeypatch, tmp_path):
+    """The engine on the Python that runs the tests, and an empty library of models."""
+    monkeypatch.setenv("DINOUNET_MODELS", str(tmp_path / "models"))
+    slicer.app.settings().setValue("DinoUNetSlicer/EngineKind", "python")
+    slicer.app.settings().setValue("DinoUNetSlicer/EngineCommand", sys.executable)
+    yield
+    if "DinoUNetSlicerLib.segmenting" in sys.modules:
+        sys.modules["DinoUNetSlicerLib.segmenting"].shared_engine().stop()
+
+
+@pytest.fixture
+def opened(host, scene):
+    """The module's Python widget, opened from the source tree."""
+    return host.load_source("DinoUNetSlicer").open()
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(1000, size=(96, 96, 60))
+
+
+@pytest.fixture
+def volume(phantom, scene):
+    image, _ = phantom
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "phantom")
+    slicer.util.updateVolumeFromArray(node, sitk.GetArrayFromImage(image))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def wait_for_the_end(host, widget, timeout=60):
+    host.wait_until(lambda: not widget.panel.run.running, timeout, "the end of the segmentation")
+
+
+def test_a_click_segments_the_phantom(host, opened, volume, phantom):
+    ui = opened.ui
+    ui.inputVolumeSelector.setCurrentNode(volume)
+    assert ui.segmentButton.enabled
+    assert ui.modelSelector.currentText == "phantom-tiny"
+    seen = []
+    ui.progressBar.connect("valueChanged(int)", seen.append)
+    ui.segmentButton.click()
+    assert ui.segmentButton.text == "Cancel"
+    wait_for_the_end(host, opened)
+    assert ui.segmentButton.text == "Segment"
+    assert len([value for value in seen if 0 < value <= 1000]) >= 2  # the bar moved
+    node = ui.outputSelector.currentNode()
+    assert "Found" in ui.statusLabel.text
+    segmentation = node.GetSegmentation()
+    drawn = sitk.GetArrayFromImage(phantom[1])
+    for organ in ("liver", "lung_right"):
+        identity = segmentation.GetSegmentIdBySegmentName(organ)
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, identity, volume) != 0
+        truth = drawn == PHANTOM_LABELS[organ]
+        assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8, organ
+    assert ui.show3DButton.enabled
+
+    ui.segmentButton.click()  # again into the same node: no second set of segments
+    count = segmentation.GetNumberOfSegments()
+    wait_for_the_end(host, opened)
+    assert segmentation.GetNumberOfSegments() == count
+    assert ui.outputSelector.currentNode() is node
+
+
+def test_cancelling_anywhere_changes_nothing_and_leaves_the_module_usable(host, opened, volume, scene):
+    opened.ui.inputVolumeSelector.setCurrentNode(volume)
+    moments = random.Random(5)
+    nodes = scene.GetNumberOfNodes()
+    for _ in range(6):
+        opened.ui.segmentButton.click()
+        host.process_events(moments.uniform(0, 3))
+        if not opened.panel.run.running:
+            pytest.fail("it was over before it could be cancelled; use a larger volume")
+        opened.ui.segmentButton.click()
+        wait_for_the_end(host, opened, 5)
+        assert "ancelled" in opened.ui.statusLabel.text
+        assert scene.GetNumberOfNodes() == nodes
+    opened.ui.segmentButton.click()
+    wait_for_the_end(host, opened)
+    assert "Found" in opened.ui.statusLabel.text
+
+
+def test_an_engine_that_is_killed_is_reported_in_a_sentence(host, opened, volume, scene):
+    from DinoUNetSlicerLib import segmenting
+
+    opened.ui.inputVolumeSelector.setCurrentNode(volume)
+    moments = random.Random(7)
+    nodes = scene.GetNumberOfNodes()
+    for _ in range(4):
+        opened.ui.segmentButton.click()
+        host.process_events(moments.uniform(0, 2))
+        segmenting.shared_engine()._process.kill()
+        wait_for_the_end(host, opened, 5)
+        assert "engine has ended unexpectedly" in opened.ui.statusLabel.text
+        assert scene.GetNumberOfNodes() == nodes
+    opened.ui.segmentButton.click()
+    wait_for_the_end(host, opened)
+    assert "Found" in opened.ui.statusLabel.text
+
+
+def test_closing_the_scene_meanwhile_is_safe(host, opened, volume, scene):
+    opened.ui.inputVolumeSelector.setCurrentNode(volume)
+    opened.ui.segmentButton.click()
+    host.process_events(1.0)
+    scene.Clear(False)
+    wait_for_the_end(host, opened, 10)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert not opened.ui.segmentButton.enabled  # there is no volume now
+
+
+def test_removing_the_volume_meanwhile_drops_the_result(host, opened, volume, scene):
+    opened.ui.inputVolumeSelector.setCurrentNode(volume)
+    opened.ui.segmentButton.click()
+    host.process_events(0.5)
+    scene.RemoveNode(volume)
+    wait_for_the_end(host, opened)
+    assert "no longer in the scene" in opened.ui.statusLabel.text
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_choices_are_saved_and_loaded_with_the_scene(host, opened, volume, scene, tmp_path):
+    ui = opened.ui
+    ui.inputVolumeSelector.setCurrentNode(volume)
+    ui.mirrorCheckBox.checked = True
+    ui.threadsSpinBox.value = 3
+    ui.deviceSelector.setCurrentText("cpu")
+    ui.precisionSelector.setCurrentIndex(1)
+    path = tmp_path / "Szene ä.mrb"
+    assert slicer.util.saveScene(str(path))
+    scene.Clear(False)
+    host.process_events()
+    assert not ui.mirrorCheckBox.checked
+    assert ui.deviceSelector.currentText == "auto"
+    slicer.util.loadScene(str(path))
+    host.process_events()
+    assert ui.mirrorCheckBox.checked
+    assert (ui.threadsSpinBox.value, ui.deviceSelector.currentText, ui.precisionSelector.currentText) == (
+        3, "cpu", "float32",
+    )  # fmt: skip
+    assert ui.inputVolumeSelector.currentNode().GetName() == "phantom"
+
+
+def test_a_wrong_device_is_said_below_the_button(host, opened, volume):
+    opened.ui.inputVolumeSelector.setCurrentNode(volume)
+    opened.ui.deviceSelector.setCurrentText("cuda:9")
+    opened.ui.segmentButton.click()
+    wait_for_the_end(host, opened)
+    assert "no device" in opened.ui.statusLabel.text
+    assert "cuda:9" in opened.ui.logText.plainText
+
+
+def test_models_can_be_added_and_removed(host, opened, tmp_path):
+    import shutil
+
+    bundle = tmp_path / "Mein Modell 肝"
+    shutil.copytree(ROOT / "Resources" / "Models" / "phantom-tiny", bundle)
+    config = (bundle / "config.json").read_text(encoding="utf-8")
+    (bundle / "config.json").write_text(config.replace('"phantom-tiny"', '"Mein Modell 肝"'), encoding="utf-8")
+    actions = {action.text: action for action in opened.ui.modelMenuButton.menu().actions()}
+    host.dialogs.answer("getExistingDirectory", str(bundle))
+    actions["Add a folder..."].trigger()
+    assert opened.ui.modelSelector.currentText == "Mein Modell 肝"
+    host.dialogs.answer("question", qt.QMessageBox.Yes)
+    actions["Remove this model..."].trigger()
+    names = [opened.ui.modelSelector.itemText(index) for index in range(opened.ui.modelSelector.count)]
+    assert names == ["phantom-tiny"]
+    actions["Remove this model..."].trigger()
+    assert opened.ui.statusLabel.text != ""
+
+
+def test_the_sample_is_drawn_by_the_engine(host, opened):
+    opened.ui.sampleDataButton.click()
+    host.wait_until(lambda: opened.ui.inputVolumeSelector.currentNode() is not None, 60, "the phantom")
+    assert slicer.util.arrayFromVolume(opened.ui.inputVolumeSelector.currentNode()).min() < -900
+
+
+def test_unloading_ends_the_process(host, opened):
+    from DinoUNetSlicerLib import segmenting
+
+    opened.ui.checkEngineButton.click()
+    host.wait_until(lambda: "works" in opened.ui.statusLabel.text, 60, "the engine's answer")
+    assert "torch" in opened.ui.logText.plainText
+    opened.ui.unloadButton.click()
+    assert not segmenting.shared_engine().running
+
+
+def test_closing_slicer_leaves_no_process(host, volume):
+    loaded = host.load_source("DinoUNetSlicer")
+    widget = loaded.open()
+    widget.ui.inputVolumeSelector.setCurrentNode(volume)
+    widget.ui.segmentButton.click()
+    host.process_events(0.5)
+    assert processes.running()
+    loaded.unload()
+    assert not processes.running()
+
+
+def test_packages_are_shown_and_installed_by_slicers_tools(host, opened):
+    assert "torch" in opened.ui.packagesLabel.text
+    opened.panel.packages.install()
+    requests = {request.function: request for request in host.packaging.requests}
+    options = requests["pip_ensure"].options
+    assert {"SimpleITK", "numpy", "vtk", "torch", "torchvision"} <= set(options["skip_packages"])
+    assert any("timm" in requirement for requirement in requests["pip_ensure"].requirements)
+
+
+def test_the_installed_layout_works_as_well(host, volume, tmp_path):
+    widget = host.load_installed("DinoUNetSlicer", tmp_path / "Slicer ä").open()
+    widget.ui.inputVolumeSelector.setCurrentNode(volume)
+    widget.ui.segmentButton.click()
+    wait_for_the_end(host, widget)
+    assert "Found" in widget.ui.statusLabel.text
+
+
+def test_the_module_can_be_reloaded(host, volume):
+    loaded = host.load_source("DinoUNetSlicer")
+    loaded.open()
+    widget = loaded.reload()
+    widget.ui.inputVolumeSelector.setCurrentNode(volume)
+    assert widget.ui.segmentButton.enabled
+
+
+def test_importing_the_module_loads_nothing_but_slicers_own_packages(host):
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:3]\n"
+        "from Host import boot; boot.boot()\n"
+        "before = set(sys.modules)\n"
+        "import DinoUNetSlicer, DinoUNetSlicerLib.panel, DinoUNetSlicerLib.batch\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "allowed = {'DinoUNetSlicer', 'DinoUNetSlicerLib', 'DinoUNetCore', 'SimpleITK', 'numpy', 'vtk', 'vtkmodules',\n"
+        "           'swig_runtime_data5'}  # SimpleITK's\n"
+        "print(sorted(new - allowed - set(sys.stdlib_module_names)))\n"
+    )
+    paths = [str(ROOT / "Testing"), str(ROOT / "DinoUNetSlicer")]
+    result = subprocess.run(
+        [sys.executable, "-c", program, *paths], capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert result.stdout.strip().splitlines()[-1:] == ["[]"], result.stdout + result.stderr
