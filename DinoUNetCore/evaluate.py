@@ -16,15 +16,14 @@ from DinoUNetCore.command_line import Parser, run
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json, write_json
 from DinoUNetCore.metrics import METRICS, TOLERANCE, evaluate_case, mean, present_values, summarise
-from DinoUNetCore.volume.endings import ENDINGS, ending_of, strip_ending
+from DinoUNetCore.volume.endings import ENDINGS, strip_ending
 
 if TYPE_CHECKING:
     from DinoUNetCore.volume.volume import Grid
 
 # What counts as a label map when a folder is searched: colour tables and the like lie beside them, .img beside .hdr.
 LABEL_MAP_ENDINGS = tuple(ending for ending in ENDINGS if not ending.startswith(".img"))
-PICTURE_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-HEADINGS = {"dice": "Dice", "hd95": "HD95 mm", "asd": "ASD mm", "assd": "ASSD mm", "nsd": "NSD"}
+HEADINGS = {"dice": "Dice", "hd95": "HD95 {unit}", "asd": "ASD {unit}", "assd": "ASSD {unit}", "nsd": "NSD"}
 WORST = 3
 
 
@@ -39,10 +38,11 @@ def evaluate(
     """Measure all cases. `predictions` and `labels` are two files, two folders, or a file and a folder.
 
     dataset: a dataset.json with the names of the label values; None: the one beside the folder of `labels`, else the
-    values are the names. tolerance: of the NSD, in mm. allow_missing: leave out labels without a prediction instead of
+    values are the names. tolerance: of the NSD. allow_missing: leave out labels without a prediction instead of
     refusing them.
 
-    Returns what `metrics.summarise` returns, and "nsd_tolerance_mm". Every mistake is a UserError naming the file.
+    Returns what `metrics.summarise` returns, and "nsd_tolerance". The unit is "pixel" where the labels are pictures,
+    whose files store a printer's resolution, else "mm". Every mistake is a UserError naming the file.
     """
     try:
         from tqdm import tqdm
@@ -53,11 +53,15 @@ def evaluate(
     dataset = dataset or _dataset_beside(labels)
     table = read_labels(dataset) if dataset else None
     cases = {}
+    units: dict[str, Path] = {}  # each with the first label map that is measured in it
     for name, (prediction, label) in tqdm(pairs.items(), desc="Evaluating", unit="case", disable=None):
-        cases[name] = _evaluate_files(prediction, label, table, dataset, tolerance)
+        cases[name], unit = _evaluate_files(prediction, label, table, dataset, tolerance)
+        units.setdefault(unit, label)
+        if len(units) > 1:
+            raise UserError(f"{units['pixel']} is measured in pixels and {units['mm']} in mm; evaluate them apart.")
     if table is None:
         cases = _in_order_of_values(cases)
-    return summarise(cases) | {"nsd_tolerance_mm": tolerance}
+    return summarise(cases, *units) | {"nsd_tolerance": tolerance}
 
 
 def find_pairs(predictions: Path, labels: Path, *, allow_missing: bool = False) -> dict[str, tuple[Path, Path]]:
@@ -112,7 +116,7 @@ def read_labels(dataset: Path) -> dict[str, int]:
 
 def report(summary: dict) -> str:
     """A plain text table: every class, the mean, and the worst cases by their mean Dice."""
-    rows = [["class", "cases", *(HEADINGS[metric] for metric in METRICS)]]
+    rows = [["class", "cases", *(HEADINGS[metric].format(unit=summary["unit"]) for metric in METRICS)]]
     for name, label in summary["labels"].items():
         rows.append([name, str(label["cases"]), *(_number(label[metric], metric) for metric in METRICS)])
     rows.append(["mean", "", *(_number(summary["mean"][metric], metric) for metric in METRICS)])
@@ -147,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output is not None and options.output.is_dir():
         raise UserError(f"{options.output} is a folder; give -o the name of a file, such as metrics.json.")
     if not 0 <= options.tolerance < float("inf"):
-        raise UserError(f"--tolerance is {options.tolerance}; give a length in mm, 0 or more.")
+        raise UserError(f"--tolerance is {options.tolerance}; give a length, 0 or more.")
     summary = evaluate(
         options.predictions,
         options.labels,
@@ -179,9 +183,8 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
         metavar="FILE",
         help="dataset.json that names the label values (default: the one beside LABELS; without one, values are names)",
     )
-    parser.add_argument(
-        "--tolerance", type=float, default=TOLERANCE, metavar="MM", help="of the surface Dice (NSD), in mm"
-    )
+    tolerance_help = "of the surface Dice (NSD), in mm, of pictures in pixels (default: 1)"
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, metavar="LENGTH", help=tolerance_help)
     parser.add_argument("--allow-missing", action="store_true", help="leave out labels that have no prediction")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
     return parser.parse_args(arguments)
@@ -189,13 +192,14 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
 
 def _evaluate_files(
     prediction: Path, label: Path, table: dict[str, int] | None, dataset: Path | None, tolerance: float
-) -> dict[str, dict]:
-    from DinoUNetCore.volume.reading import read_label_map
+) -> tuple[dict[str, dict], str]:
+    """What `metrics.evaluate_case` returns, and the unit of its distances."""
+    from DinoUNetCore.volume.reading import is_picture, read_label_map
     from DinoUNetCore.volume.volume import Grid, channel_arrays
 
     images = [read_label_map(path) for path in (prediction, label)]
     grid, other = Grid.of(images[1]), Grid.of(images[0])
-    difference = _difference(label, grid, prediction, other)
+    difference = _difference(grid, other, is_picture(label) or is_picture(prediction))
     if difference:
         raise UserError(
             f"{prediction} lies on another grid than {label}: {difference}; "
@@ -206,16 +210,19 @@ def _evaluate_files(
     expected = _checked_values(label, arrays[1], table, dataset)
     if table is None:
         table = {str(value): value for value in sorted({*predicted, *expected})}
-    return evaluate_case(*arrays, grid.spacing[::-1], table, tolerance=tolerance)
+    unit = "pixel" if grid.size[2] == 1 and is_picture(label) else "mm"
+    spacing = (1.0, 1.0, 1.0) if unit == "pixel" else grid.spacing[::-1]
+    return evaluate_case(*arrays, spacing, table, tolerance=tolerance), unit
 
 
-def _difference(label: Path, grid: "Grid", prediction: Path, other: "Grid") -> str:
-    """In words, how the grids differ; "" where their voxels can be compared one by one."""
+def _difference(grid: "Grid", other: "Grid", picture: bool) -> str:
+    """In words, how the grids differ; "" where their voxels can be compared. picture: whether a file of one is one."""
+    from DinoUNetCore.volume.geometry import grid_difference
+
     flat = grid.size[2] == other.size[2] == 1
-    if flat and any(ending_of(path).lower() in PICTURE_ENDINGS for path in (label, prediction)):
-        # Pictures have no place in space, and their resolution is often a printer's: the label's spacing counts.
-        grid, other = (replace(item, spacing=(1, 1, 1), origin=(0, 0, 0), dimension=2) for item in (grid, other))
-    elif flat and grid.dimension != other.dimension:  # a .seg.nrrd holds a 2D label map as a volume of one slice
+    if flat and picture:  # it has no place in space
+        return grid_difference(replace(grid, dimension=2), replace(other, dimension=2), "pixel")
+    if flat and grid.dimension != other.dimension:  # a .seg.nrrd holds a 2D label map as a volume of one slice
         thickness = (grid if grid.dimension == 3 else other).spacing[2]
         grid, other = (replace(item, spacing=(*item.spacing[:2], thickness), dimension=3) for item in (grid, other))
     return grid.difference(other)

@@ -1,6 +1,6 @@
 """How well one label map agrees with another: Dice, HD95, average surface distance and surface Dice per class.
 
-Per class and case, with distances in mm:
+Per class and case, with distances in the unit of the spacing (mm, or pixels for pictures without one):
 
 - `dice`: 2 |P and R| / (|P| + |R|) over voxels.
 - `hd95`: the 95th percentile of the distances from the prediction's surface to the reference's, and of those back; the
@@ -18,7 +18,7 @@ Empty classes:
 
 - In neither map: there is nothing to measure. All five values are None, and no mean counts them.
 - In one map only (missed or invented): `dice` and `nsd` are 0; `hd95`, `asd` and `assd` take the worst value there can
-  be, the length of the image's diagonal in mm. The means count them like any other value, so that leaving out a
+  be, the length of the image's diagonal. The means count them like any other value, so that leaving out a
   difficult structure never pays; `missed` and `invented` say in how many cases it happened.
 """
 
@@ -30,8 +30,8 @@ import numpy as np
 from DinoUNetCore.errors import UserError
 
 METRICS = ("dice", "hd95", "asd", "assd", "nsd")
-TOLERANCE = 1.0  # mm
-LARGEST_VALUE = 65535
+TOLERANCE = 1.0  # mm or pixels
+MOST_BOXES = 65535  # up to this value of a label, a table with a place for every value is small
 IGNORE = "ignore"  # nnU-Net's name for voxels that nobody judged
 
 Box = tuple[slice, ...]
@@ -47,11 +47,11 @@ def evaluate_case(
 ) -> dict[str, dict]:
     """Measure every class of one case.
 
-    prediction, reference: label maps of the same shape, integers from 0 to 65535, 1 to 3 axes.
-    spacing: mm along each axis, in the arrays' order of axes (the reverse of SimpleITK's for its arrays).
+    prediction, reference: label maps of the same shape, whole numbers from 0 up, 1 to 3 axes.
+    spacing: along each axis, in the arrays' order of axes (the reverse of SimpleITK's for its arrays).
     labels: name -> value. The background (value 0) is no class. Voxels whose reference has the label named "ignore"
         count as background in both maps. Values without a name are not looked at: see `present_values`.
-    tolerance: in mm, for `nsd`.
+    tolerance: for `nsd`, in the unit of `spacing`.
 
     Returns {name: {"dice", "hd95", "asd", "assd", "nsd": float or None, "prediction_voxels", "reference_voxels": int}}.
     Memory: a few bytes per voxel of the largest class's bounding box, and about 100 bytes per surface voxel.
@@ -76,12 +76,13 @@ def evaluate_case(
     return results
 
 
-def summarise(cases: Mapping[str, Mapping[str, Mapping]]) -> dict:
+def summarise(cases: Mapping[str, Mapping[str, Mapping]], unit: str = "mm") -> dict:
     """Means over {case name: result of `evaluate_case`}; JSON-ready (None where nothing was measured, never NaN).
 
-    Returns {"mean": {metric: value}, "labels": {name: {metric: mean over the cases that count, "cases": how many those
-    are, "missed", "invented": how many of them have the class in the reference or in the prediction only}}, "cases"}.
-    "mean" is the mean over the classes' means, so that rare classes weigh as much as common ones.
+    unit: of the distances. Returns {"unit", "mean": {metric: value}, "labels": {name: {metric: mean over the cases that
+    count, "cases": how many those are, "missed", "invented": how many of them have the class in the reference or in the
+    prediction only}}, "cases"}. "mean" is the mean over the classes' means, so that rare classes weigh as much as
+    common ones.
     """
     names = list(dict.fromkeys(name for case in cases.values() for name in case))
     labels = {}
@@ -92,7 +93,8 @@ def summarise(cases: Mapping[str, Mapping[str, Mapping]]) -> dict:
         labels[name]["missed"] = sum(result["prediction_voxels"] == 0 for result in counted)
         labels[name]["invented"] = sum(result["reference_voxels"] == 0 for result in counted)
     overall = {metric: mean(label[metric] for label in labels.values()) for metric in METRICS}
-    return {"mean": overall, "labels": labels, "cases": {name: dict(case) for name, case in cases.items()}}
+    measured = {name: dict(case) for name, case in cases.items()}
+    return {"unit": unit, "mean": overall, "labels": labels, "cases": measured}
 
 
 def mean(values) -> float | None:
@@ -102,7 +104,7 @@ def mean(values) -> float | None:
 
 
 def present_values(array: np.ndarray) -> list[int]:
-    """The values above 0 in a label map, ascending. Raises ValueError for values outside 0..65535."""
+    """The values above 0 in a label map, ascending. Raises ValueError for what are not whole numbers from 0 up."""
     return sorted(_boxes(np.asarray(array)))
 
 
@@ -117,7 +119,7 @@ class _Region:
         self.voxels = 0 if box is None else int(np.count_nonzero(array[box] == value))
 
     def surface(self) -> np.ndarray:
-        """(points, axes) float64, in mm from the centre of the array's first voxel."""
+        """(points, axes) float64, in the spacing's unit from the centre of the array's first voxel."""
         ndimage, _ = _scipy()
         inside = self.array[self.box] == self.value
         points = np.argwhere(inside & ~ndimage.binary_erosion(inside))  # border_value 0: the image's border is surface
@@ -159,10 +161,24 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
     """The bounding box of every value above 0, found in one pass over the array, however many classes there are."""
     if array.dtype == bool:
         array = array.view(np.uint8)
-    if array.dtype.kind not in "iu" or array.min() < 0 or array.max() > LARGEST_VALUE:
-        raise ValueError(f"label values must be integers from 0 to {LARGEST_VALUE}")
+    if array.dtype.kind not in "iu" or array.min() < 0:
+        raise ValueError("label values must be whole numbers from 0 up")
     ndimage, _ = _scipy()
-    return {value: box for value, box in enumerate(ndimage.find_objects(array), start=1) if box is not None}
+    if array.max() <= MOST_BOXES:
+        return {value: box for value, box in enumerate(ndimage.find_objects(array), start=1) if box is not None}
+    values, numbers = _numbered(array)
+    return dict(zip(values, ndimage.find_objects(numbers), strict=True))
+
+
+def _numbered(array: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """The values above 0, ascending, and the array with their numbers 1, 2, ... in their place (int32)."""
+    values = np.zeros(1, dtype=array.dtype)
+    for part in array:  # slice by slice, so that no copy of a volume is sorted
+        values = np.union1d(values, part)
+    numbers = np.empty(array.shape, dtype=np.int32)
+    for index, part in enumerate(array):
+        numbers[index] = np.searchsorted(values, part)
+    return values[1:].tolist(), numbers
 
 
 def _scipy():

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from DinoUNetCore.weights.bundle import load_bundle
 
     choose_device(options.device)  # a mistyped device is told before anything is read
-    bundle = load_bundle(options.model)
+    bundle = load_bundle(options.model, options.backbone)
     cases = find_cases(options.input, len(bundle.channel_names))
     outputs = choose_outputs(cases, options.input, options.output, options.format)
     if options.probabilities is not None:
@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if options.mirror and not bundle.mirror:
         _warn(f"{bundle.name} was trained without mirroring, so --mirror has no effect.")
+    if options.backbone is not None and bundle.stores_backbone:
+        _warn(f"{bundle.name} holds its own backbone, so --backbone has no effect.")
     segmenter = Segmenter(
         bundle,
         options.device,
@@ -75,7 +77,7 @@ def _segment_case(segmenter: "Segmenter", case: "InputCase", output: Path, optio
 
     started = time.monotonic()
     labels = segmenter.bundle.labels
-    volume = segmenter.volume_of(read_volume(case.files, resample_channels=options.resample_channels))
+    volume = segmenter.volume_of(read_volume(case.files, options.resample_channels, segmenter.bundle.unit))
     if not is_writable_ending(ending_of(output), volume.grid.dimension):
         if output.parent != options.output or options.format:
             raise UserError(
@@ -223,6 +225,9 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     )
     parser.add_argument(
         "--format", metavar="ENDING", type=_ending, help="of files in a folder (default: .nii.gz; pictures: .png)"
+    )
+    parser.add_argument(
+        "--backbone", metavar="FILE", help="DINOv3 weights, for a model that does not hold them (default: from the hub)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: slower, often better")

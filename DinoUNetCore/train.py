@@ -35,7 +35,8 @@ def make_parser() -> Parser:
     add("--iterations", type=_positive(int), help="batches per epoch (default: the recipe's)")
     add("--learning-rate", type=_positive(float), help="highest learning rate (default: the recipe's)")
     add("--batch-size", type=_positive(int), help="patches per batch (default: planned)")
-    add("--spacing", type=_positive(float), nargs=2, metavar=("ROWS", "COLUMNS"), help="in mm (default: planned)")
+    spacing_help = "in mm, of pictures in pixels (default: planned)"
+    add("--spacing", type=_positive(float), nargs=2, metavar=("ROWS", "COLUMNS"), help=spacing_help)
     add("--patch-size", type=_positive(int), nargs=2, metavar=("ROWS", "COLUMNS"), help="(default: planned)")
     add("--plane", choices=("finest", "axial", "coronal", "sagittal"), help="how volumes are sliced (default: finest)")
     add("--context-slices", type=int, choices=(1, 3), help="slices the network sees at once (default: planned)")
@@ -90,10 +91,11 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     from DinoUNetCore.device import choose_device
     from DinoUNetCore.files import remove_partial, write_json
     from DinoUNetCore.inference.segmenter import Segmenter
-    from DinoUNetCore.training.card import make_bundle
+    from DinoUNetCore.training.card import make_bundle, with_metrics
     from DinoUNetCore.training.settings import Settings
     from DinoUNetCore.training.trainer import Trainer, hardware, make_network
     from DinoUNetCore.training.validation import measure_volumes
+    from DinoUNetCore.weights.dinov3 import check_backbone_file
 
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; name a new folder for the run.")
@@ -113,7 +115,9 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
         say(f"{folder} is finished: its model is {folder / 'bundle'}.")
         return
 
-    device = choose_device(settings.device)  # a mistyped device is told before anything is read
+    device = choose_device(settings.device)  # what is mistyped is told before anything is read
+    if settings.backbone_source not in ("hub", "random"):
+        check_backbone_file(settings.backbone_source)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     dataset = read_dataset(settings.dataset, settings.groups)
@@ -163,11 +167,11 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
             Segmenter(bundle, settings.device, precision=settings.precision, network=trainer.network).segment,
             dataset,
             validation,
+            unit=plan.unit,
             resample_channels=settings.resample_channels,
             progress=progress,
         )
-    bundle = make_bundle(trainer.network, plan, settings, trainer.labels, facts, metrics)
-    bundle.save(folder / "bundle", overwrite=True)
+    with_metrics(bundle, metrics).save(folder / "bundle", overwrite=True)
     metrics = {"validated_on_training_cases": plan.validates_on_training_cases, **metrics}
     write_json(folder / "metrics.json", metrics)
     if not settings.keep_prepared:
@@ -205,7 +209,7 @@ def _read_or_make_plan(dataset, settings, folder: Path):
 def _summary(metrics: dict[str, Any], folder: Path) -> str:
     rows = [(name, row) for name, row in metrics["labels"].items()] + [("mean", metrics["mean"])]
     width = max(len(name) for name, _ in rows)
-    lines = [f"{'Validation':<{width}}   Dice   HD95 mm"]
+    lines = [f"{'Validation':<{width}}   Dice   HD95 {metrics['unit']}"]
     for name, row in rows:
         dice = "    -" if row["dice"] is None else f"{row['dice']:5.3f}"
         hd95 = "       -" if row["hd95"] is None else f"{row['hd95']:8.2f}"

@@ -28,18 +28,33 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/device.py
   DinoUNetCore/engine/__init__.py
   DinoUNetCore/engine/channel.py
+  DinoUNetCore/engine/computer.py
+  DinoUNetCore/engine/images.py
+  DinoUNetCore/engine/inbox.py
+  DinoUNetCore/engine/job.py
+  DinoUNetCore/engine/models.py
+  DinoUNetCore/engine/progress.py
   DinoUNetCore/engine/protocol.py
   DinoUNetCore/engine/reader.py
   DinoUNetCore/engine/refusals.py
+  DinoUNetCore/engine/requests.py
+  DinoUNetCore/engine/sample.py
+  DinoUNetCore/engine/segmentation.py
+  DinoUNetCore/engine/server.py
   DinoUNetCore/engine/streams.py
   DinoUNetCore/errors.py
   DinoUNetCore/evaluate.py
   DinoUNetCore/files.py
   DinoUNetCore/inference/__init__.py
+  DinoUNetCore/inference/blending.py
   DinoUNetCore/inference/cases.py
+  DinoUNetCore/inference/interruption.py
+  DinoUNetCore/inference/labelling.py
+  DinoUNetCore/inference/memory.py
   DinoUNetCore/inference/plausibility.py
   DinoUNetCore/inference/postprocessing.py
   DinoUNetCore/inference/probabilities.py
+  DinoUNetCore/inference/region.py
   DinoUNetCore/inference/segmenter.py
   DinoUNetCore/inference/slices.py
   DinoUNetCore/inference/tiling.py
@@ -82,9 +97,12 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/volume/writing.py
   DinoUNetCore/weights/__init__.py
   DinoUNetCore/weights/bundle.py
+  DinoUNetCore/weights/bundle_files.py
   DinoUNetCore/weights/dinov3.py
+  DinoUNetCore/weights/library.py
   DinoUNetCore/weights/official.py
   DinoUNetCore/weights/tensors.py
+  DinoUNetCore/worker.py
   )
 
 set(CORE_RESOURCES

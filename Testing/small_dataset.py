@@ -8,9 +8,17 @@ import SimpleITK as sitk
 
 
 def write_small_dataset(
-    folder: Path, cases: int = 3, *, size: tuple[int, int, int] = (6, 40, 48), labels: dict[str, int] | None = None
+    folder: Path,
+    cases: int = 3,
+    *,
+    size: tuple[int, ...] = (6, 40, 48),
+    labels: dict[str, int] | None = None,
+    resolutions: tuple[float, float] = (1.0, 1.0),
 ) -> Path:
-    """cases volumes (or pictures, if size has two sides) with one ball per label; label values may have gaps."""
+    """cases volumes (or pictures, if size has two sides) with one ball per label; label values may have gaps.
+
+    resolutions: mm per pixel that pictures and their masks store.
+    """
     labels = labels or {"background": 0, "ball": 1, "shell": 4}
     picture = len(size) == 2
     ending = ".png" if picture else ".nii.gz"
@@ -24,16 +32,15 @@ def write_small_dataset(
         distance = np.sqrt(
             sum(((g - c) / s * 40) ** 2 for g, c, s in zip(grid, centre, np.maximum(shape, 20), strict=True))
         )
-        label = np.zeros(size, dtype=np.uint8)
+        label = np.zeros(size, dtype=np.uint8 if max(labels.values()) < 256 else np.int32)
         values = sorted(value for value in labels.values() if value)
         for number, value in enumerate(reversed(values)):
             label[distance < 12 - 4 * number] = value
         image = np.where(label > 0, 120, 40) + 10.0 * label + random.normal(0, 5, size)
         pixels = sitk.GetImageFromArray(image.clip(0, 255).astype(np.uint8 if picture else np.int16))
         mask = sitk.GetImageFromArray(label)
-        if not picture:
-            for volume in (pixels, mask):
-                volume.SetSpacing((1.0, 1.0, 2.0))
+        for written, resolution in zip((pixels, mask), resolutions, strict=True):
+            written.SetSpacing((resolution, resolution) if picture else (1.0, 1.0, 2.0))
         sitk.WriteImage(pixels, str(folder / "imagesTr" / f"case_{case}_0000{ending}"))
         sitk.WriteImage(mask, str(folder / "labelsTr" / f"case_{case}{ending}"))
     table = {

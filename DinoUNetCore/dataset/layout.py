@@ -13,7 +13,8 @@ import SimpleITK as sitk
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json
-from DinoUNetCore.volume.reading import read_label_map, read_volume
+from DinoUNetCore.volume.geometry import grid_difference
+from DinoUNetCore.volume.reading import is_picture, read_label_map, read_volume
 from DinoUNetCore.volume.volume import Grid, Volume
 
 
@@ -37,6 +38,11 @@ class Dataset:
     labels: dict[str, int]
     file_ending: str
     cases: list[Case]
+
+    @property
+    def unit(self) -> str:
+        """What lengths in its 2D images count in: "pixel" in picture files, which store a printer's resolution."""
+        return "pixel" if is_picture(self.file_ending) else "mm"
 
 
 def read_dataset(folder: str | Path, groups: str | Path | None = None) -> Dataset:
@@ -69,20 +75,25 @@ def read_dataset(folder: str | Path, groups: str | Path | None = None) -> Datase
     return Dataset(folder, name, channel_names, labels, ending, cases)
 
 
-def check_case(case: Case, dataset: Dataset, *, resample_channels: bool = False) -> tuple[Volume, sitk.Image]:
+def check_case(
+    case: Case, dataset: Dataset, *, unit: str | None = None, resample_channels: bool = False
+) -> tuple[Volume, sitk.Image]:
     """Read one case and check that image, label map and dataset.json agree.
+
+    unit: what lengths count in (of UNITS; None: the data set's). In pixels, 2D images need the same size only.
 
     Returns the volume (one array per channel name) and its label map, both on the same grid. UserErrors: an unreadable
     file, another number of channels, different grids, label values that dataset.json does not name.
     """
-    volume = read_volume(list(case.images), resample_channels=resample_channels)
+    unit = unit or dataset.unit
+    volume = read_volume(case.images, resample_channels, unit)
     if len(volume.channels) != len(dataset.channel_names):
         raise UserError(
             f"{case.images[0]} and its sister files hold {len(volume.channels)} channel(s), but dataset.json names "
             f"{len(dataset.channel_names)} ({', '.join(dataset.channel_names)}); correct channel_names or the files."
         )
     label = read_label_map(case.label)
-    _check_same_grid(case, volume.grid, Grid.of(label))
+    _check_same_grid(case, volume.grid, Grid.of(label), unit)
     unknown = sorted(set(count_labels(label)) - set(dataset.labels.values()))
     if unknown:
         shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
@@ -103,8 +114,8 @@ def count_labels(label: sitk.Image) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
-def _check_same_grid(case: Case, image: Grid, label: Grid) -> None:
-    difference = image.difference(label)
+def _check_same_grid(case: Case, image: Grid, label: Grid, unit: str) -> None:
+    difference = grid_difference(image, label, unit)
     if difference:
         raise UserError(
             f"{case.label} lies on another grid than {case.images[0].name} ({difference}); "

@@ -16,6 +16,7 @@ from DinoUNetCore.dataset.planning import (
     choose_patch_size,
     choose_spacing,
     choose_training_plane,
+    choose_unit,
     cut_cases,
 )
 from DinoUNetCore.dataset.readable_json import write_readable_json
@@ -30,13 +31,14 @@ class Plan:
 
     dimension: 2 for pictures, 3 for volumes.
     plane: of geometry.PLANES (without meaning for pictures).
-    spacing: [row, column] in mm to which slices are resampled.
+    unit: what lengths count in, of geometry.UNITS ("pixel": a pixel of a picture is 1 x 1, whatever its file says).
+    spacing: [row, column] in this unit to which slices are resampled.
     patch_size: [rows, columns] in pixels at that spacing.
     context_slices: 1, or 3 where the neighbouring slices fill the network's three channels.
     mirror: what training mirrors, a subset of ["rows", "columns"].
     labels: {name: value}, ordered by value, with the background's 0.
     intensity_range: per channel [0.5, 99.5] percentiles of the voxels of all cases, as stored.
-    spacing_range: [least, most] mm in the data set between slices, rows and columns, before resampling.
+    spacing_range: [least, most] in this unit between slices, rows and columns of the cases, before resampling.
     folds: per fold the cases to validate on; cases in no fold are not used.
     warnings: what a user should know before training. reasons: per field why it is so.
     """
@@ -45,6 +47,7 @@ class Plan:
     variant: str
     dimension: int
     plane: str
+    unit: str
     spacing: list[float]
     patch_size: list[int]
     batch_size: int
@@ -120,6 +123,8 @@ class Plan:
     @classmethod
     def from_json(cls, table: Any, source: str = "the plan") -> "Plan":
         """The inverse of `to_json`. UserErrors name `source` and the field that is wrong."""
+        if isinstance(table, dict):
+            table = {"unit": "mm", **table}  # the only one in the first plans
         check_plan(table, source)
         fields = {name: value for name, value in table.items() if name != "version"}
         fields["normalization"] = [ChannelNormalization.from_json(entry) for entry in table["normalization"]]
@@ -157,8 +162,9 @@ def make_plan(
     grids = [case.grid for case in fingerprint.cases.values()]
     reasons = {"dimension": "the cases are pictures" if dimension == 2 else "the cases are volumes"}
     plane, reasons["plane"] = choose_training_plane(grids, plane)
-    cuts = cut_cases(grids, plane)
-    spacing, reasons["spacing"] = choose_spacing(cuts, variant, spacing)
+    unit, reasons["unit"] = choose_unit(dataset, dimension)
+    cuts = cut_cases(grids, plane, unit)
+    spacing, reasons["spacing"] = choose_spacing(cuts, unit, variant, spacing)
     patch, reasons["patch_size"] = choose_patch_size(cuts, spacing, variant, patch_size)
     batch, reasons["batch_size"] = choose_batch_size(cuts, spacing, patch, variant, batch_size)
     context, reasons["context_slices"] = choose_context_slices(
@@ -173,7 +179,7 @@ def make_plan(
     folds = make_folds(dataset.cases, seed)
     reasons["intensity_range"] = "0.5 and 99.5 percentiles of the voxels of all cases, kept to warn about unlike images"
     reasons["spacing_range"] = (
-        "least and most mm between slices, rows and columns of all cases, kept to warn about unlike images"
+        f"least and most distance ({unit}) of slices, rows and columns in all cases, kept to warn about unlike images"
     )
     reasons["folds"] = folds.reason
     warnings = [] if folds.warning is None else [folds.warning]
@@ -187,6 +193,7 @@ def make_plan(
         variant=variant,
         dimension=dimension,
         plane=plane,
+        unit=unit,
         spacing=spacing,
         patch_size=patch,
         batch_size=batch,

@@ -6,7 +6,7 @@ from typing import Any
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.variants import VARIANTS
-from DinoUNetCore.volume.geometry import PLANES
+from DinoUNetCore.volume.geometry import PLANES, UNITS
 from DinoUNetCore.volume.intensity import ChannelNormalization
 
 VERSION = 1
@@ -32,6 +32,7 @@ def check_plan(table: Any, source: str) -> None:
         check_field(name, table[name], source)
     _check_channels(table, source)
     _check_context(table, source)
+    _check_unit(table, source)
     _check_folds(table, source)
 
 
@@ -59,6 +60,11 @@ def _check_context(table: dict, source: str) -> None:
         raise UserError(
             f"context_slices in {source} is 3, which needs volumes (dimension 3) with one channel; set it to 1."
         )
+
+
+def _check_unit(table: dict, source: str) -> None:
+    if table["unit"] == "pixel" and table["dimension"] == 3:
+        raise UserError(f"unit in {source} is 'pixel', which is for pictures (dimension 2); set it to 'mm'.")
 
 
 def _check_folds(table: dict, source: str) -> None:
@@ -129,7 +135,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "variant": (lambda v: isinstance(v, str) and v in VARIANTS, "one of " + ", ".join(VARIANTS)),
     "dimension": (lambda v: v in (2, 3) and _is_whole(v, 2), "2 for pictures or 3 for volumes"),
     "plane": (lambda v: v in PLANES, "one of " + ", ".join(PLANES)),
-    "spacing": (_is_list(lambda v: _is_number(v) and v > 0, 2), "[row, column] spacing in mm, above 0"),
+    "unit": (lambda v: v in UNITS, "one of " + ", ".join(UNITS)),
+    "spacing": (_is_list(lambda v: _is_number(v) and v > 0, 2), "[row, column] spacing in the plan's unit, above 0"),
     "patch_size": (
         _is_list(_is_patch_side, 2),
         f"[rows, columns], multiples of {PATCH_MULTIPLE} from {SMALLEST_PATCH_SIDE} up",

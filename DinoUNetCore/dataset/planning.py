@@ -28,7 +28,7 @@ THICKEST_CONTEXT = 3  # neighbouring slices further apart than this many pixels 
 
 @dataclass(frozen=True)
 class Cut:
-    """One case in slices: their number, shape (rows, columns), spacing (slice, row, column) in mm, anatomical axes."""
+    """One case in slices: number, shape (rows, columns), spacing (slice, row, column; plan's unit), anatomical axes."""
 
     slices: int
     shape: tuple[int, int]
@@ -37,14 +37,26 @@ class Cut:
     column_axis: str
 
 
-def cut_cases(grids: Sequence[Grid], plane: str) -> list[Cut]:
+def cut_cases(grids: Sequence[Grid], plane: str, unit: str) -> list[Cut]:
     """How each grid is cut in `plane`."""
     cuts = []
     for grid in grids:
-        slicing = Slicing.of(grid, plane)
+        slicing = Slicing.of(grid, plane, unit)
         slices, rows, columns = (grid.size[::-1][axis] for axis in slicing.permutation)
         cuts.append(Cut(slices, (rows, columns), slicing.spacing, slicing.row_axis, slicing.column_axis))
     return cuts
+
+
+def choose_unit(dataset: Dataset, dimension: int) -> tuple[str, str]:
+    """pixel for 2D images from files that store a printer's resolution, else mm."""
+    if dimension == 3:
+        return "mm", "volumes are taken at the spacing that their files store"
+    if dataset.unit == "pixel":
+        return "pixel", (
+            f"the images are {dataset.file_ending} files, which store a printer's resolution: it is not used, and a "
+            "pixel counts as 1 x 1"
+        )
+    return "mm", f"the images are {dataset.file_ending} files, which store the spacing of what they show"
 
 
 def choose_training_plane(grids: Sequence[Grid], plane: str) -> tuple[str, str]:
@@ -62,23 +74,23 @@ def choose_training_plane(grids: Sequence[Grid], plane: str) -> tuple[str, str]:
 
 
 def median_shape(cuts: Sequence[Cut], spacing: Sequence[float]) -> tuple[float, float]:
-    """Median rows and columns of the set's slices at `spacing` (row, column; mm), not rounded."""
+    """Median rows and columns of the set's slices at `spacing` (row, column), not rounded."""
     rows = np.median([cut.shape[0] * cut.spacing[1] / spacing[0] for cut in cuts])
     columns = np.median([cut.shape[1] * cut.spacing[2] / spacing[1] for cut in cuts])
     return float(rows), float(columns)
 
 
 def choose_spacing(
-    cuts: Sequence[Cut], variant: str, given: Sequence[float] | None = None
+    cuts: Sequence[Cut], unit: str, variant: str, given: Sequence[float] | None = None
 ) -> tuple[list[float], str]:
     """The median in-plane spacing, made finer or coarser by one factor where slices would be too small or too large."""
     if given is not None:
-        return list(given), f"{_by(given)} mm were asked for"
+        return list(given), f"{_by(given)} {unit} were asked for"
     median = [float(np.median([cut.spacing[axis] for cut in cuts])) for axis in (1, 2)]
     shape = median_shape(cuts, median)
     least = SMALLEST_SLICE_SIDE.get(variant, AUTHORS_SIDE)
     most = 2 * LARGEST_PATCH_SIDE.get(variant, AUTHORS_SIDE)
-    facts = f"at the median spacing {_by(median)} mm the median slice has {_pixels(shape)} pixels"
+    facts = f"at the median spacing {_by(median)} {unit} the median slice has {_pixels(shape)} pixels"
     factor = 1.0
     if max(shape) < least:
         factor = max(shape) / least

@@ -27,7 +27,7 @@ class PreparedCase:
     """One case on disk. images: float16 (slices, channels, rows, columns), normalised; labels: the network's class
     indices (slices, rows, columns). Both are mapped into memory when read, so that workers share them.
 
-    slices_with[c]: numbers of the slices that hold class c. aspect: height by width of a pixel in mm.
+    slices_with[c]: numbers of the slices that hold class c. aspect: height by width of a pixel.
     """
 
     name: str
@@ -74,7 +74,7 @@ def prepare_cases(
 
 def _key(plan: Plan, resample_channels: bool) -> str:
     table = plan.to_json()
-    names = ("dataset", "plane", "spacing", "normalization", "labels", "channel_names")
+    names = ("dataset", "plane", "unit", "spacing", "normalization", "labels", "channel_names")
     decisive = [*(table[name] for name in names), resample_channels]
     return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
@@ -84,8 +84,8 @@ def _prepare(case: Case, dataset: Dataset, plan: Plan, folder: Path, resample_ch
         folder / f"{case.name}{ending}" for ending in ("-images.npy", "-labels.npy", ".json")
     )
     if not facts_file.exists():  # it is written last
-        volume, label = check_case(case, dataset, resample_channels=resample_channels)
-        slicing = Slicing.of(volume.grid, plan.plane)
+        volume, label = check_case(case, dataset, unit=plan.unit, resample_channels=resample_channels)
+        slicing = Slicing.of(volume.grid, plan.plane, plan.unit)
         channels = [slicing.cut(channel) for channel in volume.channels]
         rescales = fit(plan.normalization, channels)
         classes = _class_indices(slicing.cut(channel_arrays(label)[0]), plan)

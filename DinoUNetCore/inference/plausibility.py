@@ -16,7 +16,7 @@ _NEITHER_AIR_NOR_FAT = -50.0
 
 def cautions(bundle: ModelBundle, volume: Volume) -> list[str]:
     """One sentence for each respect in which the volume is far from the model's training; usually none."""
-    slicing = Slicing.of(volume.grid, bundle.plane)
+    slicing = Slicing.of(volume.grid, bundle.plane, bundle.unit)
     sentences = [*_about_dimension(bundle, volume, slicing), *_about_spacing(bundle, volume, slicing)]
     for number, channel in enumerate(volume.channels[: len(bundle.normalization)]):
         if bundle.normalization[number].scheme == "ct":
@@ -37,6 +37,8 @@ def _about_dimension(bundle: ModelBundle, volume: Volume, slicing: Slicing) -> l
 
 
 def _about_spacing(bundle: ModelBundle, volume: Volume, slicing: Slicing) -> list[str]:
+    if bundle.unit == "pixel":
+        return []
     sentences = []
     slices = len(slicing.cut(volume.channels[0]))
     for axis, name in enumerate(("slices", "rows", "columns")):

@@ -16,11 +16,16 @@ from torch import Tensor
 
 from DinoUNetCore.device import choose_device, choose_precision
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.inference.blending import Window, blended_features, tiles_over
+from DinoUNetCore.inference.interruption import watched
+from DinoUNetCore.inference.labelling import SliceLabels
+from DinoUNetCore.inference.memory import OutOfMemory, is_out_of_memory
 from DinoUNetCore.inference.plausibility import cautions
 from DinoUNetCore.inference.postprocessing import keep_largest_components
-from DinoUNetCore.inference.probabilities import ProbabilityFiles, ProbabilityWriter
-from DinoUNetCore.inference.slices import NetworkSlices, bands_at_size
-from DinoUNetCore.inference.tiling import blended_features, mirrored_features, tiles_of
+from DinoUNetCore.inference.probabilities import ProbabilityFiles
+from DinoUNetCore.inference.region import Part, Region, region_shape, region_slices
+from DinoUNetCore.inference.slices import NetworkSlices
+from DinoUNetCore.inference.tiling import mirrored_features
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.volume.checks import check_image
 from DinoUNetCore.volume.geometry import Slicing
@@ -31,7 +36,6 @@ Progress = Callable[[int, int], None]
 
 # Pixels that go through the network at once with batch_size "auto".
 _PIXELS_AT_ONCE = {"cuda": 16 * 512 * 512, "mps": 4 * 512 * 512, "cpu": 512 * 512}
-_VALUES_IN_A_BAND = 1 << 22  # features and logits that exist at once at the native size (16 MB)
 _AXES = {"rows": 2, "columns": 3}
 
 
@@ -83,32 +87,83 @@ class Segmenter:
         image: sitk.Image | Sequence[sitk.Image] | Volume,
         progress: Progress | None = None,
         probabilities: ProbabilityFiles | None = None,
+        region: Region | None = None,
     ) -> sitk.Image:
         """The label map of an image, on exactly its grid (2D stays 2D): uint8, or uint16 or int32 for large values.
 
         image: 2D or 3D with one channel or several as components; or one image per channel; or a volume.
-        progress: called as progress(slices done, slices in all); what it raises ends the run.
-        probabilities: also write the labels' probabilities there.
+        progress, probabilities, region: see `label`; outside the region all is background.
 
         Raises UserError for images that cannot be segmented faithfully or have another number of channels.
         """
         volume = self.volume_of(image)
-        slicing = Slicing.of(volume.grid, self.bundle.plane)
-        labels = np.empty(volume.grid.size[::-1], dtype=self._values.dtype)
+        labels = self.label(volume, region, progress=progress, probabilities=probabilities)
+        if region is not None:
+            inside, labels = labels, np.zeros(volume.grid.size[::-1], dtype=labels.dtype)
+            labels[region_slices(region)] = inside
+        return volume.grid.to_image(labels)
+
+    def label(
+        self,
+        volume: Volume,
+        region: Region | None = None,
+        *,
+        progress: Progress | None = None,
+        probabilities: ProbabilityFiles | None = None,
+        highest: dict[int, float] | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> np.ndarray:
+        """The label values of a volume, or of a box of its voxels: an array KJI of the box's size.
+
+        region: the box; slices outside are not computed, of the others only the tiles that reach into it. Inside, the
+        result is that of the whole volume: neighbouring slices and intensities are seen beyond the region.
+        progress: called as progress(slices done, slices in all); what it raises ends the run.
+        probabilities: also write the labels' probabilities there; not together with a region.
+        highest: takes the highest probability that each label value has anywhere.
+        check: called before every module of the network; what it raises ends the run.
+
+        Raises UserError for a region outside the volume, OutOfMemory if the device cannot hold one patch.
+        """
+        if region is not None and probabilities is not None:
+            raise ValueError("probabilities are written of whole volumes only")
+        slicing = Slicing.of(volume.grid, self.bundle.plane, self.bundle.unit)
+        part = Part.of(region, volume.grid, slicing)
+        labels = np.empty(region_shape(region, volume.grid), dtype=self._values.dtype)
         canonical = slicing.cut(labels)
         training = self.network.training
         self.network.eval()
         try:
             with (
                 torch.inference_mode(),
+                watched(self.network, check),
                 nullcontext() if probabilities is None else probabilities.opened(volume.grid, slicing) as writer,
             ):
-                self._segment_slices(volume, slicing, canonical, progress, writer)
+                slices = NetworkSlices(
+                    volume,
+                    slicing,
+                    self.bundle.normalization,
+                    self.bundle.spacing,
+                    self.bundle.context_slices,
+                    self.device,
+                )
+                output = SliceLabels(
+                    self.network.head,
+                    self.device,
+                    self._values,
+                    slices.volume_size[1:],
+                    part,
+                    canonical,
+                    writer,
+                    highest is not None,
+                )
+                self._label_slices(slices, part, output, progress, volume.name)
         finally:
             self.network.train(training)
+        if highest is not None:
+            highest.update(output.highest())
         if self.keep_largest:
             keep_largest_components(canonical)
-        return volume.grid.to_image(labels)
+        return labels
 
     def cautions(self, volume: Volume) -> list[str]:
         """Sentences on how the volume differs from what the model was trained on; usually none."""
@@ -132,59 +187,54 @@ class Segmenter:
             )
         return volume
 
-    def _segment_slices(
-        self,
-        volume: Volume,
-        slicing: Slicing,
-        labels: np.ndarray,
-        progress: Progress | None,
-        writer: ProbabilityWriter | None,
+    def _label_slices(
+        self, slices: NetworkSlices, part: Part, output: SliceLabels, progress: Progress | None, name: str
     ) -> None:
-        """Fill `labels`, an array of canonical slices."""
-        bundle = self.bundle
-        slices = NetworkSlices(
-            volume, slicing, bundle.normalization, bundle.spacing, bundle.context_slices, self.device
-        )
-        tiles = len(tiles_of(slices.size, bundle.patch_size))
+        window = part.window(slices.volume_size[1:], slices.size)
+        tiles = len(tiles_over(slices.size, self.bundle.patch_size, window))
         batch = self._batch_size if self._batch_size != "auto" else self._automatic_batch()
-        done, total = 0, len(slices)
+        first, end = part.slices.start, part.slices.stop
+        done = first
         if progress:
-            progress(done, total)
-        while done < total:
-            stop = min(total, done + max(1, batch // tiles))
+            progress(0, end - first)
+        while done < end:
+            stop = min(end, done + max(1, batch // tiles))
             try:
-                features = self._features(slices.read(done, stop), tiles_at_once=max(1, batch // (stop - done)))
+                features = self._features(slices.read(done, stop), window, max(1, batch // (stop - done)))
                 for index in range(done, stop):
-                    self._write_slice(features[index - done], index, labels[index], writer)
+                    output.write(features[index - done], index)
                 finished = True
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
                 finished, features = False, None
             if finished:
                 done = stop
                 if progress:
-                    progress(done, total)
+                    progress(done - first, end - first)
             elif batch == 1:
-                raise UserError(
-                    f"{volume.name} needs more memory than {self.device} has free; close other programs or use "
-                    "--device cpu."
-                )
+                raise OutOfMemory(self._too_large(name))
             else:  # outside the except block, which holds on to what was allocated
                 batch = min(batch, max(1, (stop - done) * tiles)) // 2 or 1
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
 
+    def _too_large(self, name: str) -> str:
+        if self.device.type == "cpu":
+            return f"{name} needs more memory than this computer has free; close other programs or crop the image."
+        return f"{name} needs more memory than {self.device} has free; close other programs or use --device cpu."
+
     def _automatic_batch(self) -> int:
         return max(1, _PIXELS_AT_ONCE[self.device.type] // math.prod(self.bundle.patch_size))
 
-    def _features(self, slices: Tensor, tiles_at_once: int) -> Tensor:
-        """(N, C, h, w) -> (N, F, h, w) float32."""
+    def _features(self, slices: Tensor, window: Window, tiles_at_once: int) -> Tensor:
+        """(N, C, h, w) -> (N, F, h, w) float32, of use in the window."""
         return blended_features(
             lambda tiles: mirrored_features(self._network_features, tiles, self.mirror_axes),
             slices,
             self.bundle.patch_size,
             tiles_at_once,
+            window,
         )
 
     def _network_features(self, tiles: Tensor) -> Tensor:
@@ -193,27 +243,6 @@ class Segmenter:
         with torch.autocast(self.device.type, self.precision):
             return self.network.features(tiles)
 
-    def _write_slice(self, features: Tensor, index: int, labels: np.ndarray, writer: ProbabilityWriter | None) -> None:
-        """From the features (F, h, w) of slice `index` to its labels (rows, columns)."""
-        height, width = labels.shape
-        classes = len(self._values)
-        rows = max(1, _VALUES_IN_A_BAND // ((len(features) + classes) * width))
-        if self.device.type == "mps":  # it does not have every kind of resampling
-            features = features.cpu()
-        for first, band in bands_at_size(features, (height, width), rows):
-            logits = self.network.head(band[None].to(self.device))[0]  # (classes, rows, columns)
-            winners = logits.max(dim=0).indices.to(torch.uint8 if classes <= 256 else torch.int32)
-            labels[first : first + band.shape[1]] = self._values[winners.cpu().numpy()]
-            if writer is not None:
-                writer.write(index, first, logits.softmax(dim=0).cpu().numpy())
-
 
 def _channels(count: int) -> str:
     return "1 channel" if count == 1 else f"{count} channels"
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # Only CUDA has a type of its own for it; MPS and the CPU say it in words.
-    return isinstance(error, torch.cuda.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
-    )

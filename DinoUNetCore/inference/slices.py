@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from DinoUNetCore.errors import UserError
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.intensity import ChannelNormalization, fit
 from DinoUNetCore.volume.resampling import resize, target_size
 from DinoUNetCore.volume.volume import Volume
+
+LARGEST_SLICE = 1 << 27  # pixels at the network's spacing: gigabytes of features
 
 
 class NetworkSlices:
@@ -27,11 +30,19 @@ class NetworkSlices:
         context_slices: int,
         device: torch.device,
     ):
-        """spacing: (row, column) in mm of the network. context_slices: 1, or 3 to add both neighbours as channels."""
+        """spacing: (row, column) of the network. context_slices: 1, or 3 to add both neighbours as channels.
+
+        UserError where slices would be too large to be held at the network's spacing.
+        """
         self.channels = [slicing.cut(channel) for channel in volume.channels]
         self.rescales = fit(normalization, self.channels)
         self.volume_size: tuple[int, int, int] = self.channels[0].shape
         self.size = target_size(self.volume_size[1:], slicing.spacing[1:], spacing)
+        if self.size[0] * self.size[1] > LARGEST_SLICE:
+            raise UserError(
+                f"{volume.name} would have slices of {self.size[0]} x {self.size[1]} pixels at the model's spacing, "
+                "too many to hold; check the image's spacing, or crop it."
+            )
         self.context_slices = context_slices
         self.device = device
         # MPS does not have every kind of resampling.
@@ -60,17 +71,21 @@ class NetworkSlices:
         return torch.cat(neighbours, dim=1)
 
 
-def bands_at_size(features: Tensor, size: Sequence[int], rows: int) -> Iterator[tuple[int, Tensor]]:
+def bands_at_size(
+    features: Tensor, size: Sequence[int], rows: int, part: slice = slice(None)
+) -> Iterator[tuple[int, Tensor]]:
     """The features (F, h, w) of one slice resampled as by `resize` to (F, *size), in bands of so many rows.
 
-    Yields (first row, band). Many native slices are much larger than what the network saw; they never exist whole.
+    part: the rows wanted; all by default. Yields (first row, band). Many native slices are much larger than what the
+    network saw; they never exist whole.
     """
     height, width = size
     across = resize(features[None], (features.shape[1], width))[0]
     if height < features.shape[1]:
         across = resize(across[None], (height, width))[0]
-    for first in range(0, height, rows):
-        yield first, _rows_at_height(across, height, first, min(first + rows, height))
+    start, stop, _ = part.indices(height)
+    for first in range(start, stop, rows):
+        yield first, _rows_at_height(across, height, first, min(first + rows, stop))
 
 
 def _rows_at_height(features: Tensor, height: int, first: int, stop: int) -> Tensor:

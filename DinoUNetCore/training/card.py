@@ -1,5 +1,6 @@
 """From a finished training to a model bundle with its model card."""
 
+from dataclasses import replace
 from typing import Any
 
 from DinoUNetCore.dataset.plan import Plan
@@ -11,25 +12,23 @@ from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensor
 
 
 def make_bundle(
-    network: DinoUNet,
-    plan: Plan,
-    settings: Settings,
-    labels: list[Label],
-    training: dict[str, Any],
-    metrics: dict[str, Any] | None = None,
+    network: DinoUNet, plan: Plan, settings: Settings, labels: list[Label], training: dict[str, Any]
 ) -> ModelBundle:
-    """The bundle of a trained network. training: facts for the card. metrics: of `metrics.summarise`, if measured."""
+    """The bundle of a trained network, not measured yet. training: facts for the card.
+
+    A frozen backbone that has a public name is not stored, whatever file it came from.
+    """
     timm_model = VARIANTS[settings.variant].timm_model
-    source = settings.backbone or ("hub" if timm_model else "random")
-    stored = source != "hub" or network.backbone.trainable
-    short = {} if metrics is None else {"mean": metrics["mean"], "labels": metrics["labels"]}
+    source = settings.backbone_source
+    named = timm_model is not None and source != "random"
+    stored = network.backbone.trainable or not named
     config = make_config(
         name=settings.name or f"{plan.dataset}-{settings.variant}",
         variant_name=settings.variant,
         network=network,
         backbone={
-            "name": timm_model if source == "hub" else None,
-            "source": "random" if source == "random" else "timm" if source == "hub" else "file",
+            "name": timm_model if named else None,
+            "source": {"hub": "timm", "random": "random"}.get(source, "file"),
             "trained": network.backbone.trainable,
             "stored": stored,
         },
@@ -37,6 +36,7 @@ def make_bundle(
             "channel_names": plan.channel_names,
             "dimension": plan.dimension,
             "plane": plan.plane,
+            "unit": plan.unit,
             "spacing": plan.spacing,
             "patch_size": plan.patch_size,
             "context_slices": plan.context_slices,
@@ -47,17 +47,23 @@ def make_bundle(
         },
         labels=labels,
         training=training,
-        metrics=short,
+        metrics={},
     )
-    card = model_card(config)
-    return ModelBundle(config, network_tensors(network, stored), card, config["name"])
+    return ModelBundle(config, network_tensors(network, stored), model_card(config), config["name"])
+
+
+def with_metrics(bundle: ModelBundle, metrics: dict[str, Any]) -> ModelBundle:
+    """The bundle and its card with what was measured: the result of `metrics.summarise`."""
+    config = {**bundle.config, "metrics": {"mean": metrics["mean"], "labels": metrics["labels"]}}
+    return replace(bundle, config=config, card=model_card(config))
 
 
 def model_card(config: dict[str, Any]) -> str:
     """README.md of a bundle, from its config: only what was measured, on what."""
     training, inputs, metrics = config["training"], config["input"], config["metrics"]
     where = "volumes" if inputs["dimension"] == 3 else "pictures"
-    backbone = config["backbone"]
+    backbone, unit = config["backbone"], inputs["unit"]
+    origin = " (from a file)" if backbone["name"] and backbone["source"] == "file" else ""
     lines = [
         "---",
         "library_name: dinounet-slicer",
@@ -71,8 +77,9 @@ def model_card(config: dict[str, Any]) -> str:
         "## Training",
         "",
         *(f"- {key.replace('_', ' ')}: {_text(value)}" for key, value in training.items()),
-        f"- backbone: {backbone['name'] or backbone['source']}, {'trained along' if backbone['trained'] else 'frozen'}",
-        f"- slices: {inputs['plane'] if inputs['dimension'] == 3 else 'as stored'}, {_text(inputs['spacing'])} mm "
+        f"- backbone: {backbone['name'] or backbone['source']}{origin}, "
+        f"{'trained along' if backbone['trained'] else 'frozen'}",
+        f"- slices: {inputs['plane'] if inputs['dimension'] == 3 else 'as stored'}, {_text(inputs['spacing'])} {unit} "
         f"(rows, columns), patches of {_text(inputs['patch_size'])}, context {inputs['context_slices']}",
         "",
         "## Measured on the validation cases (whole images)",
@@ -81,7 +88,7 @@ def model_card(config: dict[str, Any]) -> str:
     if training.get("validated_on_training_cases"):
         lines += ["**These are the training cases: the numbers say nothing about other images.**", ""]
     if metrics:
-        lines += ["| structure | Dice | HD95 (mm) | ASSD (mm) | cases |", "|---|---|---|---|---|"]
+        lines += [f"| structure | Dice | HD95 ({unit}) | ASSD ({unit}) | cases |", "|---|---|---|---|---|"]
         for label in config["labels"]:
             row = metrics["labels"].get(label["name"])
             if row:

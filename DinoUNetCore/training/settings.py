@@ -6,6 +6,7 @@ from typing import Any
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json, write_json
+from DinoUNetCore.network.variants import VARIANTS
 
 # May differ when a run is resumed: they change where and how fast it runs, not what is computed.
 FREE_ON_RESUME = {"device", "workers", "threads", "keep_prepared"}
@@ -42,6 +43,11 @@ class Settings:
     threads: int | None = None
     keep_prepared: bool = False
     name: str | None = None
+
+    @property
+    def backbone_source(self) -> str:
+        """Where the backbone's weights come from: "hub", "random" or a file."""
+        return self.backbone or ("hub" if VARIANTS[self.variant].timm_model else "random")
 
     def save(self, path: Path) -> None:
         write_json(path, asdict(self))

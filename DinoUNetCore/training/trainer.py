@@ -288,7 +288,7 @@ def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = pr
     channels = len(plan.channel_names) * plan.context_slices
     network = DinoUNet(settings.variant, channels, len(plan.labels), settings.train_backbone)
     timm_model = VARIANTS[settings.variant].timm_model
-    source = settings.backbone or ("hub" if timm_model else "random")
+    source = settings.backbone_source
     if source != "random":
         load_backbone(network.backbone, source, timm_model)
     elif timm_model and not network.backbone.trainable:

@@ -35,12 +35,13 @@ def measure_volumes(
     dataset: Dataset,
     names: Sequence[str],
     *,
+    unit: str = "mm",
     resample_channels: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Segment whole cases as a user would and compare with their labels: the content of metrics.json.
 
-    segment: `Segmenter.segment`.
+    segment: `Segmenter.segment`. unit: what distances are measured in (of UNITS).
     """
     cases = {case.name: case for case in dataset.cases}
     structures = {name: value for name, value in dataset.labels.items() if value != 0}
@@ -48,11 +49,10 @@ def measure_volumes(
     for number, name in enumerate(names):
         if progress:
             progress(number, len(names))
-        volume, label = check_case(cases[name], dataset, resample_channels=resample_channels)
+        volume, label = check_case(cases[name], dataset, unit=unit, resample_channels=resample_channels)
         prediction = segment(volume)
-        measured[name] = evaluate_case(
-            channel_arrays(prediction)[0], channel_arrays(label)[0], volume.grid.spacing[::-1], structures
-        )
+        spacing = (1.0, 1.0, 1.0) if unit == "pixel" else volume.grid.spacing[::-1]
+        measured[name] = evaluate_case(channel_arrays(prediction)[0], channel_arrays(label)[0], spacing, structures)
     if progress:
         progress(len(names), len(names))
-    return summarise(measured)
+    return summarise(measured, unit)

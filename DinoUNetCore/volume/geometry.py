@@ -10,7 +10,7 @@ its file was written. Getting there is a permutation of axes and flips, nothing 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -20,8 +20,13 @@ from DinoUNetCore.volume.volume import Grid
 
 PLANES = ("axial", "coronal", "sagittal")
 
+UNITS = ("mm", "pixel")
+"""What lengths count in. "pixel" is for pictures whose file stores a printer's resolution: a pixel is 1 x 1."""
+
 # Anatomical axes are numbered as in LPS.
 LEFT_RIGHT, ANTERIOR_POSTERIOR, SUPERIOR_INFERIOR = AXES = ("left-right", "anterior-posterior", "superior-inferior")
+
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 # For slices, rows and columns: the LPS axis, and +1 where the index grows with the coordinate (towards L, P, S).
 _LAYOUT = {
@@ -76,13 +81,20 @@ def choose_plane(where: Grid | Sequence[float], plane: str) -> str:
     return next(name for name in PLANES if areas[name] <= finest * 1.001)
 
 
+def grid_difference(grid: Grid, other: Grid, unit: str) -> str:
+    """In words, how two grids differ (as `Grid.difference`); in pixels, pictures need the same size only."""
+    if unit == "pixel" and grid.dimension == other.dimension == 2:
+        grid, other = (Grid(item.size, (1.0,) * 3, (0.0,) * 3, _IDENTITY, 2) for item in (grid, other))
+    return grid.difference(other)
+
+
 @dataclass(frozen=True)
 class Slicing:
     """How one grid is cut into slices of one plane.
 
     plane: the plane really used. permutation: the axes of a KJI array in the order (slices, rows, columns). flips:
-    which of these then run backwards. spacing: mm between slices, rows and columns. axes: the anatomical axis along
-    which slices, rows and columns follow each other (of AXES; empty strings for a 2D picture).
+    which of these then run backwards. spacing: mm between slices, rows and columns; 1, 1, 1 in pixels. axes: the
+    anatomical axis along which slices, rows and columns follow each other (of AXES; empty strings for a 2D picture).
     """
 
     plane: str
@@ -92,13 +104,15 @@ class Slicing:
     axes: tuple[str, str, str]
 
     @classmethod
-    def of(cls, grid: Grid, plane: str) -> "Slicing":
-        """Cut `grid` in `plane` (of PLANES, or "finest").
+    def of(cls, grid: Grid, plane: str, unit: str = "mm") -> "Slicing":
+        """Cut `grid` in `plane` (of PLANES, or "finest"); `unit` (of UNITS) is what the slices' spacing counts in.
 
         A 2D picture is taken as it is stored. A volume with exactly one axis of a single voxel is a slice already, and
         is cut along that axis whatever the plane.
         """
         plane = choose_plane(grid, plane)
+        if unit == "pixel":
+            grid = replace(grid, spacing=(1.0, 1.0, 1.0))
         if grid.dimension == 2:
             return cls(plane, (0, 1, 2), (False, False, False), grid.spacing[::-1], ("", "", ""))
         axes = storage_axes(grid)

@@ -17,13 +17,20 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.volume import dicom
 from DinoUNetCore.volume.checks import check_image, check_kind
 from DinoUNetCore.volume.endings import strip_ending
+from DinoUNetCore.volume.geometry import grid_difference
 from DinoUNetCore.volume.headers import check_file
 from DinoUNetCore.volume.volume import Grid, Volume, channel_arrays
 
-__all__ = ["check_image", "read_image", "read_label_map", "read_volume"]
+__all__ = ["check_image", "is_picture", "read_image", "read_label_map", "read_volume"]
 
 _PICTURES = ("PNGImageIO", "TIFFImageIO", "BMPImageIO", "JPEGImageIO")
+_PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 _NIFTI_RGBA = "2304"
+
+
+def is_picture(path: str | os.PathLike) -> bool:
+    """Whether the file's ending is a picture format's: the resolution in it is a printer's, not that of its content."""
+    return os.fspath(path).lower().endswith(_PICTURE_ENDINGS)
 
 
 def read_image(path: str | os.PathLike) -> sitk.Image:
@@ -70,16 +77,19 @@ def read_label_map(path: str | os.PathLike) -> sitk.Image:
     raise UserError(f"{path} is no label map: its values run from {low} to {high}; give a label map.")
 
 
-def read_volume(paths: Sequence[str | os.PathLike], resample_channels: bool = False) -> Volume:
+def read_volume(paths: Sequence[str | os.PathLike], resample_channels: bool = False, unit: str = "mm") -> Volume:
     """Read one image per path as the channels of one volume (a colour file gives one channel per component).
 
     resample_channels: bring images on other grids onto the first one's grid, linearly in world space; without it they
-    are refused. The volume's name is the first file's, without ending. Raises UserError naming the file.
+    are refused. unit (of UNITS): in pixels, pictures of one size lie on the first one's grid, and others are refused.
+    The volume's name is the first file's, without ending. Raises UserError naming the file.
     """
     images = [read_image(path) for path in paths]
     reference = Grid.of(images[0])
     for number, (path, image) in enumerate(zip(paths, images, strict=True)):
-        difference = reference.difference(Grid.of(image))
+        difference = grid_difference(reference, Grid.of(image), unit)
+        if difference and unit == "pixel" and reference.dimension == 2:
+            raise UserError(f"{path} does not fit {paths[0]}: {difference}; give pictures of one size as channels.")
         if difference and not resample_channels:
             raise UserError(
                 f"{path} lies on another grid than {paths[0]}: {difference}; "
@@ -89,6 +99,8 @@ def read_volume(paths: Sequence[str | os.PathLike], resample_channels: bool = Fa
             from DinoUNetCore.volume.resampling import resample_onto  # imports torch, which reading does not need
 
             images[number] = resample_onto(image, images[0], str(path))
+        elif unit == "pixel":
+            image.CopyInformation(images[0])
     return Volume.from_images(images, strip_ending(Path(paths[0]).name))
 
 

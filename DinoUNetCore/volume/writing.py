@@ -19,7 +19,10 @@ from DinoUNetCore.volume.headers import check_file
 from DinoUNetCore.volume.labels import Code, Label
 from DinoUNetCore.volume.volume import Grid, channel_arrays
 
-__all__ = ["PICTURE_ENDINGS", "WRITABLE_ENDINGS", "ending_of", "is_writable_ending", "strip_ending", "write_label_map"]
+__all__ = [
+    "PICTURE_ENDINGS", "WRITABLE_ENDINGS", "ending_of", "is_writable_ending", "strip_ending", "terminology_entry",
+    "write_label_map",
+]  # fmt: skip
 
 SEGMENTATION_ENDING = ".seg.nrrd"
 PICTURE_ENDINGS = (".png", ".tif", ".tiff")  # they keep the pixels of a 2D label map, not its place in space
@@ -145,12 +148,17 @@ def _with_segments(image: sitk.Image, labels: Sequence[Label]) -> sitk.Image:
     return image
 
 
-def _tags(label: Label) -> str:
+def terminology_entry(label: Label) -> str:
+    """The label's codes in 3D Slicer's one-line form (a segment's tag "TerminologyEntry"); "" if it has none."""
     if label.terminology is None:
         return ""
     parts = [label.terminology.get(key) for key in ("category", "type", "modifier")]
-    entry = "~".join([_TERMINOLOGY, *map(_triplet, parts), _ANATOMIC_REGIONS, _triplet(None), _triplet(None)])
-    return f"TerminologyEntry:{entry}|"
+    return "~".join([_TERMINOLOGY, *map(_triplet, parts), _ANATOMIC_REGIONS, _triplet(None), _triplet(None)])
+
+
+def _tags(label: Label) -> str:
+    entry = terminology_entry(label)
+    return f"TerminologyEntry:{entry}|" if entry else ""
 
 
 def _triplet(code: Code | None) -> str:

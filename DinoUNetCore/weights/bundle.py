@@ -5,13 +5,15 @@
     README.md           the model card
 """
 
+import hashlib
+import io
 import json
 import os
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,10 @@ from DinoUNetCore.files import give_usual_permissions
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import Variant
 from DinoUNetCore.resources import resources_folder
+from DinoUNetCore.volume.geometry import UNITS
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import Label
-from DinoUNetCore.weights.dinov3 import backbone_sha256, load_backbone
+from DinoUNetCore.weights.dinov3 import backbone_sha256, load_named_backbone
 from DinoUNetCore.weights.tensors import file_sha256, save_tensors
 
 FORMAT_VERSION = 1
@@ -39,13 +42,15 @@ class ModelBundle:
     """A trained model and everything about it.
 
     config: the content of config.json (see the properties for its entries). tensors: the stored tensors, by the names
-    of `DinoUNet.state_dict`. source: where it was read, for messages.
+    of `DinoUNet.state_dict`. source: where it was read, for messages. backbone_file: weights of a backbone that is not
+    stored, if they are not to come from the hub.
     """
 
     config: dict[str, Any]
     tensors: dict[str, Tensor] = field(repr=False)
     card: str = ""
     source: str = "the bundle"
+    backbone_file: str | os.PathLike | None = None
 
     def __post_init__(self):
         try:
@@ -72,14 +77,17 @@ class ModelBundle:
         self.channel_names = [str(name) for name in inputs["channel_names"]]
         self.dimension = int(inputs["dimension"])
         self.plane: str = inputs["plane"]
-        self.spacing: tuple[float, float] = _pair(inputs["spacing"], float)  # (row, column) in mm
+        self.unit: str = inputs.get("unit", "mm")  # of UNITS; the first bundles had none
+        self.spacing: tuple[float, float] = _pair(inputs["spacing"], float)  # (row, column) in this unit
         self.patch_size: tuple[int, int] = _pair(inputs["patch_size"], int)  # (rows, columns)
         self.context_slices = int(inputs["context_slices"])
         self.normalization = [ChannelNormalization.from_json(entry) for entry in inputs["normalization"]]
         self.intensity_range = [_pair(entry, float) for entry in inputs["intensity_range"]]  # per channel
-        self.spacing_range = [_pair(entry, float) for entry in inputs["spacing_range"]]  # slices, rows, columns; mm
+        self.spacing_range = [_pair(entry, float) for entry in inputs["spacing_range"]]  # slices, rows, columns
         self.mirror: list[str] = list(inputs["mirror"])  # axes on which training mirrored: "rows", "columns"
         self.num_classes = len(self.label_values)
+        if self.unit not in UNITS:
+            raise ValueError("unit")
         backbone = self.config["backbone"]
         if type(backbone["stored"]) is not bool or type(backbone["sha256"]) is not str:
             raise ValueError("backbone")
@@ -95,20 +103,25 @@ class ModelBundle:
         """Channels of the network's input: the volume's channels times the context slices."""
         return len(self.channel_names) * self.context_slices
 
-    def build_network(self, device: torch.device | str = "cpu") -> DinoUNet:
-        """The network with its weights, in eval mode, without gradients. Fetches a backbone that is not stored."""
+    @property
+    def stores_backbone(self) -> bool:
+        """Whether the backbone's weights are in the bundle; a frozen public one is only named."""
+        return self.config["backbone"]["stored"]
+
+    def build_network(
+        self, device: torch.device | str = "cpu", backbone: str | os.PathLike | None = None
+    ) -> DinoUNet:
+        """The network with its weights, in eval mode, without gradients.
+
+        A backbone that is not stored comes from the file `backbone`, else `backbone_file`, else as
+        `load_named_backbone` says, and is checked by its SHA-256.
+        """
         network = DinoUNet(self.variant, self.in_channels, self.num_classes, train_backbone=False)
-        backbone = self.config["backbone"]
-        if not backbone["stored"]:
-            load_backbone(network.backbone, "hub", self.variant.timm_model)
-            if backbone_sha256(network.backbone) != backbone["sha256"]:
-                raise UserError(
-                    f"{self.source} was trained with other backbone weights than the {self.variant.timm_model} at hand "
-                    "(the SHA-256 differs); fetch the backbone again."
-                )
-        expected = {
-            name for name in network.state_dict() if backbone["stored"] or not name.startswith("backbone.")
-        }
+        stored, record = self.stores_backbone, self.config["backbone"]
+        if not stored:
+            file = backbone or self.backbone_file
+            load_named_backbone(network.backbone, file, self.variant.timm_model, record["sha256"], self.source)
+        expected = {name for name in network.state_dict() if stored or not name.startswith("backbone.")}
         if expected != set(self.tensors):
             wrong = sorted(expected ^ set(self.tensors))
             raise UserError(
@@ -119,8 +132,8 @@ class ModelBundle:
             network.load_state_dict(self.tensors, strict=False)
         except RuntimeError as error:
             raise UserError(f"{self.source} is damaged: its tensors do not fit its {CONFIG}; get it again.") from error
-        if backbone.get("rope_periods") is not None:
-            network.backbone.rope_periods = torch.tensor(backbone["rope_periods"])
+        if record.get("rope_periods") is not None:
+            network.backbone.rope_periods = torch.tensor(record["rope_periods"])
         return network.requires_grad_(False).eval().to(device)
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
@@ -165,11 +178,18 @@ def network_tensors(network: DinoUNet, store_backbone: bool) -> dict[str, Tensor
     }
 
 
-def load_bundle(source: str | os.PathLike) -> ModelBundle:
+def load_bundle(source: str | os.PathLike, backbone: str | os.PathLike | None = None) -> ModelBundle:
     """Read a bundle: a folder, a zip, the name of a bundle that comes with the package, or "hf:owner/name".
+
+    backbone: a file with the weights of a backbone that the bundle names and does not store; it is read when the
+    network is built. Without it they come from the file that DINOUNET_BACKBONE names, or from the hub.
 
     UserError when there is none, when it is damaged, of an unknown version, or its hash is wrong.
     """
+    return replace(_read_bundle(source), backbone_file=backbone)
+
+
+def _read_bundle(source: str | os.PathLike) -> ModelBundle:
     text = os.fspath(source)
     if text.startswith("hf:"):
         return _read_folder(_fetch(text.removeprefix("hf:")), text)
@@ -191,6 +211,26 @@ def load_bundle(source: str | os.PathLike) -> ModelBundle:
         except (zipfile.BadZipFile, zlib.error, KeyError, OSError, RuntimeError, EOFError) as error:
             raise UserError(f"{text} is not a model bundle or is damaged ({error}); get it again.") from error
         return _read_folder(Path(temporary), text)
+
+
+def unpack_bundle(archive: bytes | bytearray, source: str) -> ModelBundle:
+    """Read a bundle from the bytes of a zip with its files at the top; nothing is written to disk.
+
+    UserErrors as those of `load_bundle`; `source` is for them.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as file:
+            config = json.loads(file.read(CONFIG).decode("utf-8"))
+            weights = file.read(WEIGHTS)
+            card = file.read(CARD).decode("utf-8") if CARD in file.namelist() else ""
+        if hashlib.sha256(weights).hexdigest() != config["weights"]["sha256"]:
+            raise ValueError(f"the SHA-256 of {WEIGHTS} is not the one in {CONFIG}")
+        tensors = safetensors.torch.load(weights)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged archive makes zipfile raise many kinds
+        raise UserError(f"{source} is not a model bundle or is damaged ({error}); get it again.") from error
+    return ModelBundle(config, tensors, card, source)
 
 
 def _read_folder(folder: Path, source: str) -> ModelBundle:

@@ -20,6 +20,8 @@ from DinoUNetCore.weights.tensors import tensors_sha256
 
 ACCEPT_LICENSE = "DINOUNET_ACCEPT_DINOV3_LICENSE"
 """Environment variable: 1 states that the user accepts the DINOv3 License."""
+BACKBONE_FILE = "DINOUNET_BACKBONE"
+"""Environment variable: a file of backbone weights for bundles that name their backbone instead of storing it."""
 LICENSE_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-license/"
 
 
@@ -32,6 +34,30 @@ def load_backbone(backbone: Backbone, source: str | os.PathLike, timm_model: str
     path = _fetch(timm_model) if source == "hub" else Path(source)
     tensors = _read_tensors(path)
     load_backbone_tensors(backbone, tensors, str(path))
+
+
+def check_backbone_file(path: str | os.PathLike) -> None:
+    """UserError if there is no such file."""
+    if not Path(path).is_file():
+        raise UserError(f"the backbone file {path} does not exist; check the name.")
+
+
+def load_named_backbone(
+    backbone: Backbone, file: str | os.PathLike | None, timm_model: str | None, sha256: str, bundle: str
+) -> None:
+    """Load the backbone that a bundle names by its SHA-256 (of `backbone_sha256`).
+
+    It comes from `file`, else from the file in DINOUNET_BACKBONE, else from timm's repository. `bundle` is for
+    messages. UserError when the weights cannot be had, do not fit or are others.
+    """
+    if file is None and (file := os.environ.get(BACKBONE_FILE) or None) and not Path(file).is_file():
+        raise UserError(f"{BACKBONE_FILE} names the backbone file {file}, which does not exist; correct or unset it.")
+    load_backbone(backbone, file or "hub", timm_model)
+    if backbone_sha256(backbone) != sha256:
+        raise UserError(
+            f"{file or f'timm/{timm_model}'} does not hold the backbone weights that {bundle} was trained with (the "
+            f"SHA-256 differs); name the file that does by --backbone FILE or {BACKBONE_FILE}."
+        )
 
 
 def load_backbone_tensors(backbone: Backbone, tensors: Mapping[str, Tensor], name: str) -> None:
@@ -73,7 +99,7 @@ def _fetch(timm_model: str | None) -> Path:
     if os.environ.get(ACCEPT_LICENSE) != "1":
         raise UserError(
             f"the backbone {timm_model} stands under the DINOv3 License: read {LICENSE_URL} and set the environment "
-            f"variable {ACCEPT_LICENSE}=1 to accept it, or name a file that you have (--backbone FILE)."
+            f"variable {ACCEPT_LICENSE}=1 to accept it, or name a file that you have by --backbone FILE."
         )
     try:
         return Path(hf_hub_download(repository, filename))
@@ -81,13 +107,12 @@ def _fetch(timm_model: str | None) -> Path:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"the backbone weights {repository} cannot be downloaded ({reason}); check the network, or name a file "
-            "that you have (--backbone FILE)."
+            "that you have by --backbone FILE."
         ) from error
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"the backbone file {path} does not exist; check the name.")
+    check_backbone_file(path)
     try:
         with open(path, "rb") as file:
             is_zip_or_pickle = file.read(2) in (b"PK", b"\x80\x02")

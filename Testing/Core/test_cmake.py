@@ -24,7 +24,7 @@ def test_every_python_file_of_the_core_is_installed():
 def test_every_resource_is_installed():
     resources = {name for name in existing(ROOT / "Resources", "*", ROOT) if (ROOT / name).is_file()}
     # these serve the repository's pages and the build
-    resources -= {"Resources/files.cmake", "Resources/demo.png", "Resources/slicer.png", "Resources/panel.png"}
+    resources -= {"Resources/files.cmake", "Resources/demo.png", "Resources/slicer.png"}
     assert listed(ROOT / "Resources" / "files.cmake", "CORE_RESOURCES") == resources
 
 

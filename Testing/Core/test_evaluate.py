@@ -83,7 +83,8 @@ def test_the_command_prints_a_table_and_writes_json(folders, tmp_path):
     worst = [line.split()[0] for line in lines if line.startswith("case_")]
     assert worst == ["case_3", "case_2", "case_1"]
     content = json.loads((tmp_path / "new" / "metrics.json").read_text(encoding="utf-8"))
-    assert set(content) == {"mean", "labels", "cases", "nsd_tolerance_mm"}
+    assert set(content) == {"unit", "mean", "labels", "cases", "nsd_tolerance"}
+    assert content["unit"] == "mm"
     assert content["mean"]["hd95"] > 0
     assert content["cases"]["case_0"]["left kidney"]["dice"] == 1
 
@@ -210,11 +211,34 @@ def discs():
     return prediction, ((y - 30) ** 2 + (x - 30) ** 2 < 225).astype(np.uint8)
 
 
-@pytest.mark.parametrize("ending", [".png", ".tif", ".mha", ".nii.gz"])
-def test_2d_files_are_measured_in_2d(discs, ending, tmp_path):
+@pytest.mark.parametrize(
+    ("ending", "unit", "pixel"),
+    [(".png", "pixel", 1), (".tif", "pixel", 1), (".mha", "mm", 0.5), (".nii.gz", "mm", 0.5)],
+)
+def test_2d_files_are_measured_in_2d_and_pictures_in_pixels(discs, ending, unit, pixel, tmp_path):
     names = (f"prediction{ending}", f"reference{ending}")
     files = [write(array, tmp_path / name, spacing=(0.5, 0.5)) for array, name in zip(discs, names, strict=True)]
-    assert evaluate(*files)["mean"]["hd95"] == pytest.approx(6.708203932499369 / 2, rel=1e-6)
+    summary = evaluate(*files)
+    assert summary["mean"]["hd95"] == pytest.approx(6.708203932499369 * pixel, rel=1e-6)
+    assert summary["unit"] == unit and f"HD95 {unit}" in report(summary)
+
+
+def test_pictures_and_files_with_a_spacing_are_not_averaged(discs, tmp_path):
+    for name in ("a.png", "b.mha"):
+        write(discs[1], tmp_path / "labels" / name)
+        write(discs[0], tmp_path / "out" / name)
+    with pytest.raises(UserError, match=r"a\.png is measured in pixels and .*b\.mha in mm"):
+        evaluate(tmp_path / "out", tmp_path / "labels")
+
+
+def test_labels_with_large_values_are_evaluated(folders):
+    table = folders[1].parent / "dataset.json"
+    table.write_text(json.dumps({"labels": LABELS | {"huge": 70_000}}), encoding="utf-8")
+    array = label_map(2).astype(np.int32)
+    array[0, 0, :5] = 70_000
+    write(array, folders[0] / "case_2.nrrd")
+    write(array, folders[1] / "case_2.nii.gz")
+    assert evaluate(*folders)["cases"]["case_2"]["huge"]["dice"] == 1
 
 
 def test_files_of_one_slice_are_measured_in_2d(discs, tmp_path):
@@ -231,7 +255,7 @@ def test_a_slice_in_a_3d_file_can_be_compared_with_a_2d_file(discs, tmp_path):
         evaluate(prediction, reference)
 
 
-def test_pictures_need_the_same_size_only_and_the_labels_spacing_counts(discs, tmp_path):
+def test_pictures_need_the_same_size_only_and_a_labels_true_spacing_counts(discs, tmp_path):
     prediction = write(discs[0], tmp_path / "prediction.png", (0.25, 0.25))
     reference = write(discs[1], tmp_path / "reference.mha", (2, 2), origin=(3, 4))
     assert evaluate(prediction, reference)["mean"]["hd95"] == pytest.approx(2 * 6.708203932499369)

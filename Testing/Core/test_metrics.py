@@ -240,9 +240,21 @@ def test_values_are_found():
     assert present_values(array) == [1, 7, 300]
 
 
-@pytest.mark.parametrize("array", [np.array([-1, 2]), np.array([70000]), np.array([0.5, 1.0])])
+@pytest.mark.parametrize("shape", [(30,), (9, 8), (9, 8, 7)])
+def test_large_values_are_measured_as_small_ones_are(shape):
+    random = np.random.default_rng(3)
+    prediction, reference = (random.integers(0, 4, shape) for _ in range(2))
+    large = np.array([0, 5, 70_000, 2_000_000_000], np.int32)
+    expected = evaluate_case(prediction, reference, (1.5,) * len(shape), {"a": 1, "b": 2, "c": 3})
+    labels = {"a": 5, "b": 70_000, "c": 2_000_000_000}
+    assert evaluate_case(large[prediction], large[reference], (1.5,) * len(shape), labels) == expected
+    assert present_values(large[reference]) == [5, 70_000, 2_000_000_000]
+    assert present_values(np.array([70_000, 70_000])) == [70_000]  # no background
+
+
+@pytest.mark.parametrize("array", [np.array([-1, 2]), np.array([0.5, 1.0])])
 def test_what_is_no_label_map_is_refused(array):
-    with pytest.raises(ValueError, match="integers from 0 to 65535"):
+    with pytest.raises(ValueError, match="whole numbers from 0 up"):
         present_values(array)
 
 

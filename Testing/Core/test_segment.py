@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from DinoUNetCore.command_line import run
 from DinoUNetCore.inference.segmenter import Segmenter
@@ -122,6 +123,27 @@ def test_pictures_of_several_pages_are_written_as_volumes_and_then_skipped(model
     assert "exists already" in capsys.readouterr().out
 
 
+def test_pictures_of_a_model_that_counts_in_pixels_may_store_any_resolution(random_bundle, tmp_path, capsys):
+    bundle = random_bundle(channels=("red", "blue"), dimension=2, unit="pixel", spacing_range=[[1.0, 1.0]] * 3)
+    bundle.save(tmp_path / "pixels")
+    found = []
+    for name, spacings in (("plain", (1.0, 1.0)), ("printed", (0.0846, 0.35))):
+        files = [
+            write(tmp_path / f"{name}_{seed}.png", (40, 50), seed, np.uint8, (spacing, spacing))
+            for seed, spacing in enumerate(spacings)
+        ]
+        segment(tmp_path / "pixels", "-i", *files, "-o", tmp_path / f"{name}.mha")
+        found.append(sitk.ReadImage(str(tmp_path / f"{name}.mha")))
+        assert found[-1].GetSpacing() == sitk.ReadImage(str(files[0])).GetSpacing()  # the grid is the file's
+    assert "warning" not in capsys.readouterr().err
+    assert np.array_equal(*map(sitk.GetArrayFromImage, found)) and len(np.unique(sitk.GetArrayFromImage(found[0]))) > 1
+
+
+def test_a_backbone_for_a_model_that_holds_its_own_is_said_to_be_useless(model, tmp_path, capsys):
+    segment(model, "-i", write(tmp_path / "a.nii.gz"), "-o", tmp_path / "b.nii.gz", "--backbone", tmp_path / "x.pth")
+    assert "--backbone has no effect" in capsys.readouterr().err
+
+
 def test_channels_come_as_several_files_in_their_order(random_bundle, tmp_path):
     bundle = random_bundle(channels=("T1", "T2"))
     bundle.save(tmp_path / "two")
@@ -146,10 +168,12 @@ def test_channels_on_other_grids_need_an_option(random_bundle, tmp_path, capsys)
 
 
 def test_all_options_together(model, tmp_path):
+    threads = torch.get_num_threads()
     segment(
         model, "-i", write(tmp_path / "a.nii.gz"), "-o", tmp_path / "a.nrrd", "--mirror", "--keep-largest",
         "--probabilities", tmp_path / "p", "--batch-size", "2", "--threads", "1",
     )  # fmt: skip
+    torch.set_num_threads(threads)  # of the whole process, hence of later tests
     assert files_below(tmp_path / "p") == ["a_1_liver.mha", "a_5_left_kidney.mha", "a_9_spleen.mha"]
 
 

@@ -13,10 +13,12 @@ import pytest
 import safetensors.torch
 import SimpleITK as sitk
 import torch
+from backbone_files import metas_form
 from small_dataset import write_small_dataset
 
-from DinoUNetCore import Segmenter, load_bundle
+from DinoUNetCore import DinoUNet, Segmenter, load_bundle
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.segment import main as segment
 from DinoUNetCore.train import main
 
 QUICK = ["--variant", "tiny", "--iterations", "3", "--batch-size", "2", "--patch-size", "64", "64"]
@@ -33,6 +35,15 @@ def _interrupted(trainer):
 
 def environment():
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """So small a network gains nothing from more threads, which wait for each other where other programs run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +175,49 @@ def test_a_single_picture_trains_and_validates_on_itself_and_says_so(tmp_path, c
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["validated_on_training_cases"] is True
     assert load_bundle(tmp_path / "run" / "bundle").dimension == 2
+
+
+def test_pictures_train_and_are_measured_in_pixels_whatever_resolution_they_store(tmp_path, capsys):
+    folder = write_small_dataset(tmp_path / "scanned", size=(70, 90), resolutions=(0.0846, 0.35))
+    main([str(folder), "-o", str(tmp_path / "run"), *QUICK, "--epochs", "1"])
+    assert "HD95 pixel" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["unit"] == "pixel"
+    distances = [result["hd95"] for case in metrics["cases"].values() for result in case.values()]
+    assert max(distances) > 10  # in the stored mm the whole picture measures 9.6
+    bundle = load_bundle(tmp_path / "run" / "bundle")
+    assert bundle.unit == "pixel" and "HD95 (pixel)" in bundle.card
+
+
+def test_large_label_values_train_and_are_measured_and_segmented(tmp_path):
+    folder = write_small_dataset(tmp_path / "large", labels={"background": 0, "ball": 70_000, "shell": 2_000_000_000})
+    main([str(folder), "-o", str(tmp_path / "run"), *QUICK, "--iterations", "25", "--epochs", "2"])
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["labels"]["ball"]["dice"] > 0.3
+    scan, labels = folder / "imagesTr" / "case_0_0000.nii.gz", tmp_path / "labels.nii.gz"
+    segment(["-m", str(tmp_path / "run" / "bundle"), "-i", str(scan), "-o", str(labels)])
+    assert 70_000 in sitk.GetArrayViewFromImage(sitk.ReadImage(str(labels)))
+
+
+def test_a_frozen_backbone_from_a_file_is_named_and_not_stored(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    backbone = DinoUNet("small").backbone
+    metas, timms = tmp_path / "meta.pth", tmp_path / "timm.safetensors"
+    torch.save(metas_form(backbone, backbone.rope_periods.to(torch.bfloat16)), metas)
+    safetensors.torch.save_file(backbone.vit.state_dict(), timms)
+    run, scan = tmp_path / "run", dataset / "imagesTr" / "case_0_0000.nii.gz"
+    options = ["--variant", "small", "--backbone", str(metas), "--epochs", "1", "--spacing", "1", "1"]
+    main([str(dataset), "-o", str(run), *QUICK, *options])
+    bundle = load_bundle(run / "bundle", backbone=timms)
+    record = bundle.config["backbone"]
+    assert (record["name"], record["source"], record["stored"]) == (bundle.variant.timm_model, "file", False)
+    assert not any(name.startswith("backbone.") for name in bundle.tensors)
+    assert f"{bundle.variant.timm_model} (from a file), frozen" in bundle.card
+    arguments = ["-m", str(run / "bundle"), "-i", str(scan), "-o", str(tmp_path / "labels.nii.gz"), "--device", "cpu"]
+    segment([*arguments, "--backbone", str(metas)])
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "labels.nii.gz")))
+    labels = Segmenter(bundle, "cpu").segment(sitk.ReadImage(str(scan)))  # with timm's file
+    assert (written == sitk.GetArrayViewFromImage(labels)).all()
 
 
 def test_minutes_fix_the_number_of_epochs_once(dataset, tmp_path, capsys):

@@ -205,6 +205,36 @@ def test_a_label_map_on_another_grid_is_refused(folder, shape, origin, sentence)
         check_case(dataset.cases[0], dataset)
 
 
+def write_pair(raw, ending, image_spacing, label_spacing, label_shape=(8, 9)):
+    """One 2D case, whose image and label map store these spacings."""
+    for folder in ("imagesTr", "labelsTr"):
+        (raw / folder).mkdir(exist_ok=True)
+    write_volume(raw / "imagesTr" / f"p_0000{ending}", np.zeros((8, 9), np.uint8), image_spacing)
+    write_volume(raw / "labelsTr" / f"p{ending}", np.full(label_shape, 2, np.uint8), label_spacing)
+    describe(raw, file_ending=ending, numTraining=1)
+    return read_dataset(raw)
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif"])
+def test_a_picture_and_its_mask_may_store_different_resolutions(tmp_path, ending):
+    dataset = write_pair(tmp_path, ending, (0.25, 0.25), (0.5, 0.5))
+    assert dataset.unit == "pixel"
+    volume, label = check_case(dataset.cases[0], dataset)
+    assert volume.grid.spacing[:2] == pytest.approx((0.25, 0.25)) and count_labels(label) == {2: 72}
+    with pytest.raises(UserError, match="spacings differ"):  # if a plan says so
+        check_case(dataset.cases[0], dataset, unit="mm")
+    dataset = write_pair(tmp_path, ending, (0.25, 0.25), (0.25, 0.25), (9, 8))
+    with pytest.raises(UserError, match="sizes differ"):
+        check_case(dataset.cases[0], dataset)
+
+
+def test_2d_images_with_a_true_spacing_are_compared_by_it(tmp_path):
+    dataset = write_pair(tmp_path, ".mha", (0.25, 0.25), (0.5, 0.5))
+    assert dataset.unit == "mm"
+    with pytest.raises(UserError, match="spacings differ"):
+        check_case(dataset.cases[0], dataset)
+
+
 def test_headers_that_differ_by_rounding_are_the_same_grid(folder):
     label = np.full((6, 5, 4), 2, np.uint8)
     write_volume(folder / "labelsTr" / "a.nii.gz", label, origin=(0.0, 0.0, 1e-5))

@@ -28,11 +28,12 @@ def make_cases(count, group=lambda number: str(number)):
 
 
 def make_set(
-    size=(200, 150, 40), spacing=(1.0, 1.0, 1.0), direction=LPS, dimension=3, labels=ORGANS, channels=("MR",), cases=10
+    size=(200, 150, 40), spacing=(1.0, 1.0, 1.0), direction=LPS, dimension=3, labels=ORGANS, channels=("MR",), cases=10,
+    ending=".nrrd",
 ):
     """A data set of equal cases and its fingerprint, as they would come from files."""
     listed = make_cases(cases)
-    dataset = Dataset(Path("Dataset"), "Dataset", list(channels), labels, ".nrrd", listed)
+    dataset = Dataset(Path("Dataset"), "Dataset", list(channels), labels, ending, listed)
     one = CaseFingerprint(dimension, size, spacing, (0.0, 0.0, 0.0), direction, [], dict.fromkeys(labels, 9))
     channel = ChannelFingerprint(-150.0, 250.0, 40.0, 60.0, -1000.0, 400.0)
     measured = {case.name: one for case in listed}
@@ -74,6 +75,20 @@ def test_spacing_follows_the_axes_whatever_the_storage_order():
         straight.spacing_range,
     )
     assert stored.spacing_range == [[2.0, 2.0], [0.9, 0.9], [0.8, 0.8]]
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg", ".JPEG", ".tif", ".tiff", ".bmp"])
+def test_pictures_count_in_pixels_whatever_resolution_they_store(ending):
+    plan = plan_for(size=(300, 200, 1), spacing=(0.0846, 0.0846, 1.0), dimension=2, ending=ending)
+    assert (plan.unit, plan.spacing, plan.patch_size) == ("pixel", [1.0, 1.0], [224, 256])
+    assert plan.spacing_range == [[1.0, 1.0]] * 3
+    assert ending in plan.reasons["unit"]
+
+
+def test_volumes_and_2d_images_with_a_true_spacing_count_in_mm():
+    for options in ({"size": (300, 200, 1), "dimension": 2}, {}, {"ending": ".tif"}):
+        plan = plan_for(spacing=(0.5, 0.5, 1.0), **options)
+        assert (plan.unit, plan.spacing) == ("mm", [0.5, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -296,8 +311,8 @@ def test_the_file_is_short_and_gives_a_reason_for_every_choice(tmp_path):
     assert len(lines) < 50
     assert any(line.count("case_") == 10 for line in lines)  # a fold stands on one line
     chosen = {
-        *("dimension", "plane", "spacing", "patch_size", "batch_size", "context_slices", "normalization", "mirror"),
-        *("intensity_range", "spacing_range", "folds"),
+        *("dimension", "plane", "unit", "spacing", "patch_size", "batch_size", "context_slices", "normalization"),
+        *("mirror", "intensity_range", "spacing_range", "folds"),
     }
     assert set(plan.reasons) == chosen
     assert all(text.endswith(".") for text in plan.reasons.values())
@@ -315,6 +330,8 @@ def test_reasons_and_warnings_may_be_emptied(tmp_path):
         ("variant", ["tiny"]),
         ("dimension", 4),
         ("plane", "finest"),
+        ("unit", "cm"),
+        ("unit", "pixel"),
         ("spacing", [1.0]),
         ("spacing", [1.0, 0]),
         ("spacing", [1.0, math.nan]),
@@ -356,6 +373,12 @@ def test_an_edited_field_that_cannot_be_is_named(tmp_path, field, value):
     file.write_text(json.dumps({**plan_for().to_json(), field: value}), encoding="utf-8")
     with pytest.raises(UserError, match=rf"^{field} in .*plan\.json "):
         Plan.load(file)
+
+
+def test_a_plan_that_knows_no_unit_yet_counts_in_mm():
+    table = plan_for(size=(300, 200, 1), dimension=2, ending=".png").to_json()
+    del table["unit"]
+    assert Plan.from_json(table).unit == "mm"
 
 
 def test_missing_and_unknown_fields_are_named(tmp_path):
@@ -414,7 +437,7 @@ def test_cases_left_out_and_groups_torn_apart_are_told():
             "Dataset522_CHASEDB1",
             {"patch_size": [256, 256], "context_slices": 1, "mirror": ["rows", "columns"], "dimension": 2},
         ),
-        ("Dataset523_CXRLungs", {"patch_size": [256, 256], "mirror": ["rows"], "dimension": 2}),
+        ("Dataset523_CXRLungs", {"patch_size": [256, 256], "mirror": ["rows"], "dimension": 2, "unit": "pixel"}),
     ],
 )
 def test_plans_of_real_sets(shared, name, expected):

@@ -23,6 +23,17 @@ def prepared(tmp_path_factory):
     return dataset, plan, prepare_cases(dataset, plan, folder / "prepared"), folder
 
 
+def test_pictures_are_prepared_alike_whatever_resolution_they_store(tmp_path):
+    images = []
+    for name, resolutions in (("plain", (1.0, 1.0)), ("printed", (0.0846, 0.35))):
+        dataset = read_dataset(write_small_dataset(tmp_path / name, size=(70, 90), resolutions=resolutions))
+        plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
+        case = prepare_cases(dataset, plan, tmp_path / f"{name} prepared")["case_0"]
+        assert case.aspect == pytest.approx(1, rel=0.01)
+        images.append(case.images())
+    assert np.array_equal(*images)
+
+
 def samples(prepared, settings=None, context_slices=3, patch=(64, 64)):
     _, _, cases, _ = prepared
     settings = settings or AugmentationSettings(30, 0.5, ("columns",))

@@ -57,6 +57,13 @@ def test_far_spacings_are_told(random_bundle, spacing, expected):
         assert words in sentence
 
 
+@pytest.mark.parametrize("spacing", [(0.01, 0.01), (1.0, 1.0), (25.4, 25.4)])
+def test_a_model_that_counts_in_pixels_does_not_mind_what_resolution_a_picture_stores(random_bundle, spacing):
+    picture = volume(0, 255, spacing, (40, 40), np.uint8)
+    bundle = random_bundle(dimension=2, unit="pixel", spacing_range=[[1.0, 1.0]] * 3)
+    assert cautions(bundle, picture) == []
+
+
 def test_a_storage_order_does_not_change_which_axis_is_meant(random_bundle):
     image = sitk.Image([10, 40, 40], sitk.sitkInt16)
     image.SetSpacing((20.0, 0.8, 0.8))

@@ -1,5 +1,6 @@
 """Slices are the same for every storage order of the same body, and go back exactly."""
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 import SimpleITK as sitk
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.volume.geometry import PLANES, Slicing, choose_plane, lps_spacing, storage_axes
+from DinoUNetCore.volume.geometry import PLANES, Slicing, choose_plane, grid_difference, lps_spacing, storage_axes
 from DinoUNetCore.volume.volume import Grid
 
 ORDERS = [(order, flips) for order in permutations(range(3)) for flips in product((False, True), repeat=3)]
 IDENTITY = np.eye(3)
+IDENTITY_NUMBERS = tuple(IDENTITY.ravel().tolist())
 
 
 def rotation(axis: int, degrees: float) -> np.ndarray:
@@ -195,3 +197,20 @@ def test_the_finest_plane_has_the_smallest_pixels(spacing, plane):
 def test_an_unknown_plane_is_refused_with_the_choices():
     with pytest.raises(UserError, match=r"'transversal'; choose one of axial, coronal, sagittal or finest"):
         choose_plane((1, 1, 1), "transversal")
+
+
+def test_in_pixels_slices_are_cut_alike_and_every_pixel_is_one_by_one():
+    for grid in (make_grid(OBLIQUE), Grid((9, 8, 1), (0.35, 0.4, 1.0), (0.0, 0.0, 0.0), IDENTITY_NUMBERS, 2)):
+        in_mm, in_pixels = Slicing.of(grid, "finest"), Slicing.of(grid, "finest", "pixel")
+        assert in_pixels.spacing == (1.0, 1.0, 1.0) != in_mm.spacing
+        assert replace(in_pixels, spacing=in_mm.spacing) == in_mm
+
+
+def test_in_pixels_pictures_differ_by_their_size_only():
+    picture = Grid((9, 8, 1), (0.35, 0.35, 1.0), (0.0, 0.0, 0.0), IDENTITY_NUMBERS, 2)
+    scanned = replace(picture, spacing=(0.0846, 0.0846, 1.0), origin=(1.0, 2.0, 0.0))
+    assert grid_difference(picture, scanned, "pixel") == ""
+    assert "spacings differ" in grid_difference(picture, scanned, "mm")
+    assert "sizes differ" in grid_difference(picture, replace(scanned, size=(8, 9, 1)), "pixel")
+    volume = make_grid(IDENTITY)
+    assert "spacings differ" in grid_difference(volume, replace(volume, spacing=(0.7, 0.8, 2.6)), "pixel")

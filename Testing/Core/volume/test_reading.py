@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.volume.reading import check_image, read_image, read_label_map, read_volume
+from DinoUNetCore.volume.reading import check_image, is_picture, read_image, read_label_map, read_volume
+from DinoUNetCore.volume.volume import Grid
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".hdr", ".nhdr")
 
@@ -313,3 +314,25 @@ def test_channels_on_another_grid_are_resampled_only_on_demand(tmp_path):
 def test_nothing_is_printed_for_a_readable_file(tmp_path, capfd):
     read_image(write(tmp_path / "x.nii.gz"))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("ending", [".png", ".tif", ".jpg"])
+def test_in_pixels_pictures_are_channels_of_one_volume_whatever_resolution_they_store(tmp_path, ending):
+    paths = [
+        write(tmp_path / f"{number}{ending}", noise((20, 30), np.uint8), (spacing, spacing))
+        for number, spacing in enumerate((0.25, 0.5))
+    ]
+    volume = read_volume(paths, unit="pixel")
+    assert len(volume.channels) == 2
+    assert volume.grid == Grid.of(read_image(paths[0]))  # the label map will lie on it
+    if Grid.of(read_image(paths[1])) != volume.grid:  # not every format stores a resolution
+        with pytest.raises(UserError, match="another grid"):
+            read_volume(paths)
+    write(paths[1], noise((20, 31), np.uint8), (0.25, 0.25))
+    with pytest.raises(UserError, match=f"1{ending} does not fit .*sizes differ.*; give pictures of one size"):
+        read_volume(paths, resample_channels=True, unit="pixel")
+
+
+def test_pictures_are_told_by_their_ending():
+    assert all(map(is_picture, ("a.png", "B.TIF", Path("x") / "c.ome.tiff", "d.jpeg", ".bmp")))
+    assert not any(map(is_picture, ("a.nii.gz", "b.nrrd", "c.mha", "d.dcm", "png", Path("folder"))))

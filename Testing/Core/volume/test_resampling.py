@@ -7,6 +7,7 @@ import torch
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.volume.resampling import resample_onto, resize, target_size
+from DinoUNetCore.volume.volume import Grid
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,60 @@ def test_images_of_different_places_are_refused():
 def test_a_picture_cannot_go_onto_a_volume():
     with pytest.raises(UserError, match="2D"):
         resample_onto(sitk.Image((5, 5), sitk.sitkUInt8), sitk.Image((5, 5, 5), sitk.sitkUInt8))
+
+
+def affine(matrix, shift):
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = matrix, shift
+    return transform
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        affine(np.eye(3), (4.0, -3.0, 2.5)),
+        affine([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]], (5.0, 1.0, 0.0)),  # turned
+        affine([[1.1, 0.3, -0.1], [0.0, 0.9, 0.2], [0.05, 0.0, 1.2]], (1.0, 2.0, -3.0)),  # sheared and stretched
+        affine(np.diag([-1.0, 1.0, 1.0]), (40.0, 0.0, 0.0)),  # mirrored
+    ],
+)
+def test_a_transform_brings_the_image_s_space_into_the_reference_s(transform):
+    def value_at(positions):  # linear in space, so that linear interpolation is exact
+        return positions @ np.array([1.0, -2.0, 0.5]) + 7.0
+
+    image = sitk.Image((40, 40, 40), sitk.sitkFloat64)
+    image.SetOrigin((-5.0, -4.0, -6.0))
+    image.SetSpacing((1.1, 1.2, 1.3))
+    image.SetDirection((0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    grid = Grid.of(image)
+    indices = np.stack(np.meshgrid(*[np.arange(40)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    positions = np.array(grid.origin) + (indices * grid.spacing) @ grid.matrix.T
+    for index, value in zip(indices.tolist(), value_at(positions), strict=True):
+        image[index] = value
+    reference = Grid((6, 5, 4), (1.5, 1.4, 2.0), (14.0, 12.0, 9.0), (0.8, 0.6, 0.0, -0.6, 0.8, 0.0, 0.0, 0.0, 1.0))
+    result = resample_onto(image, reference, "PET", transform)
+    assert Grid.of(result) == reference
+    for index in ((0, 0, 0), (5, 0, 0), (0, 4, 0), (0, 0, 3), (3, 2, 1), (5, 4, 3)):
+        in_image = np.linalg.inv(transform) @ [*reference.position(index), 1.0]
+        assert result[index] == pytest.approx(value_at(in_image[:3]), abs=1e-6), index
+
+
+def test_overlap_is_judged_under_the_transform():
+    image, reference = make_ramp((5, 5, 5), (1.0,) * 3, (0.0,) * 3), make_ramp((5, 5, 5), (1.0,) * 3, (100.0, 0.0, 0.0))
+    shifted = resample_onto(image, reference, "t2", affine(np.eye(3), (100.0, 0.0, 0.0)))
+    assert np.array_equal(sitk.GetArrayFromImage(shifted), sitk.GetArrayFromImage(image))
+    with pytest.raises(UserError, match="t2 does not overlap"):
+        resample_onto(image, image, "t2", affine(np.eye(3), (100.0, 0.0, 0.0)))
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((3, 3)), np.diag([1.0, 1.0, 0.0]), np.diag([1.0, 1.0, 1e-12])])
+def test_a_transform_that_cannot_be_inverted_is_refused(matrix):
+    image = make_ramp((5, 5, 5), (1.0,) * 3, (0.0,) * 3)
+    with pytest.raises(UserError, match="t2 lies under a transform that cannot be inverted"):
+        resample_onto(image, image, "t2", affine(matrix, (0.0, 0.0, 0.0)))
+
+
+def test_pictures_are_moved_within_their_plane():
+    picture = sitk.GetImageFromArray(np.arange(30, dtype=np.float32).reshape(5, 6))
+    moved = resample_onto(picture, picture, "b", affine(np.eye(3), (1.0, 2.0, 0.0)))
+    assert np.array_equal(sitk.GetArrayFromImage(moved)[2:, 1:], sitk.GetArrayFromImage(picture)[:-2, :-1])

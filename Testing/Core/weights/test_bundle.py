@@ -2,12 +2,18 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
+import safetensors.torch
 import torch
+from backbone_files import metas_form
+from random_bundle import SIZES
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.weights.bundle import load_bundle
+from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.weights.bundle import ModelBundle, load_bundle
+from DinoUNetCore.weights.dinov3 import BACKBONE_FILE
 
 
 @pytest.fixture
@@ -53,6 +59,7 @@ def edit(folder, change):
         (lambda c: c["labels"].pop(), "num_classes"),
         (lambda c: c["input"].pop("plane"), "plane"),
         (lambda c: c["input"].update(spacing=[1]), "damaged"),
+        (lambda c: c["input"].update(unit="inch"), "unit"),
         (lambda c: c["input"]["normalization"][0].update(scheme="odd"), "odd"),
         (lambda c: c["architecture"]["sizes"].update(colour=1), "colour"),
         (lambda c: c["weights"].update(sha256="0" * 64), "SHA-256"),
@@ -107,3 +114,62 @@ def test_rope_periods_of_the_bundle_override_the_computed_ones(random_bundle, tm
     bundle.save(tmp_path / "bundle")
     network = load_bundle(tmp_path / "bundle").build_network()
     torch.testing.assert_close(network.backbone.rope_periods, torch.tensor(periods))
+
+
+def test_a_bundle_that_knows_no_unit_yet_counts_in_mm(random_bundle):
+    assert random_bundle().unit == "mm"
+    assert random_bundle(dimension=2, unit="pixel").unit == "pixel"
+
+
+@pytest.fixture(scope="module")
+def named(random_bundle, tmp_path_factory):
+    """A whole bundle, the folder of one that names its backbone only, and the backbone's file in both public forms."""
+    folder = tmp_path_factory.mktemp("named")
+    whole = random_bundle(variant=replace(SIZES, timm_model="vit_made_up"))
+    backbone = whole.build_network().backbone
+    safetensors.torch.save_file(backbone.vit.state_dict(), folder / "timm.safetensors")
+    torch.save(metas_form(backbone, 2 * backbone.rope_periods), folder / "meta.pth")  # the bundle's own periods count
+    record = whole.config["backbone"] | {"name": "vit_made_up", "source": "file", "trained": False, "stored": False}
+    rest = {name: tensor for name, tensor in whole.tensors.items() if not name.startswith("backbone.")}
+    ModelBundle(whole.config | {"backbone": record}, rest).save(folder / "bundle")
+    return whole, folder
+
+
+@pytest.fixture
+def without_hub(monkeypatch, tmp_path):
+    """Nothing in the hub's cache, and no way to it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.delenv("DINOUNET_ACCEPT_DINOV3_LICENSE", raising=False)
+    monkeypatch.delenv(BACKBONE_FILE, raising=False)
+
+
+def test_a_backbone_that_is_only_named_comes_from_a_file_of_either_form(named, without_hub, monkeypatch):
+    whole, folder = named
+    x = torch.randn(1, whole.in_channels, 64, 96)
+    monkeypatch.setenv(BACKBONE_FILE, str(folder / "meta.pth"))
+    networks = [
+        load_bundle(folder / "bundle").build_network(),
+        load_bundle(folder / "bundle", backbone=folder / "timm.safetensors").build_network(),
+        load_bundle(folder / "bundle").build_network(backbone=folder / "timm.safetensors"),
+        Segmenter(load_bundle(folder / "bundle", folder / "meta.pth"), "cpu").network,
+    ]
+    with torch.inference_mode():
+        expected = whole.build_network()(x)
+        for network in networks:
+            assert torch.equal(network(x), expected)
+
+
+def test_a_backbone_with_another_hash_or_without_a_file_is_refused_by_name(named, without_hub, monkeypatch, tmp_path):
+    whole, folder = named
+    other = {name: tensor + 1e-3 for name, tensor in whole.build_network().backbone.vit.state_dict().items()}
+    safetensors.torch.save_file(other, tmp_path / "other.safetensors")
+    bundle = load_bundle(folder / "bundle")
+    with pytest.raises(UserError, match=r"other\.safetensors does not hold .*bundle was trained with.*--backbone FILE"):
+        bundle.build_network(backbone=tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"missing\.pth does not exist; check the name"):
+        bundle.build_network(backbone="missing.pth")
+    with pytest.raises(UserError, match=r"vit_made_up stands under the DINOv3 License.*--backbone FILE"):
+        bundle.build_network()
+    monkeypatch.setenv(BACKBONE_FILE, "gone.pth")
+    with pytest.raises(UserError, match=r"DINOUNET_BACKBONE names the backbone file gone\.pth.*correct or unset it"):
+        bundle.build_network()

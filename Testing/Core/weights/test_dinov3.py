@@ -3,6 +3,7 @@
 import pytest
 import safetensors.torch
 import torch
+from backbone_files import metas_form
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.backbone import Backbone, ViTConfig
@@ -19,21 +20,6 @@ def source():
     for p in backbone.parameters():
         torch.nn.init.normal_(p, std=0.1)
     return backbone
-
-
-def metas_form(backbone, periods):
-    """The state dict under Meta's names, as in their .pth files."""
-    state = {}
-    for name, tensor in backbone.vit.state_dict().items():
-        if name.endswith("q_bias"):
-            prefix = name.removesuffix("q_bias")
-            v = backbone.vit.state_dict()[prefix + "v_bias"]
-            state[prefix + "qkv.bias"] = torch.cat([tensor, torch.full_like(v, float("nan")), v])
-            state[prefix + "qkv.bias_mask"] = torch.ones(3 * len(v))
-        elif not name.endswith("v_bias"):
-            name = name.replace("reg_token", "storage_tokens")
-            state[name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")] = tensor
-    return state | {"rope_embed.periods": periods, "mask_token": torch.zeros(1, 64)}
 
 
 def test_timms_and_metas_files_give_the_same_backbone(source, tmp_path):

@@ -1,0 +1,41 @@
+"""How far a segmentation is and how long it will still take, told to the client in bearable doses."""
+
+import time
+
+from DinoUNetCore.engine.job import Job
+
+BETWEEN = 0.1  # seconds between two events
+LONG = 30.0  # seconds; work on a CPU that takes longer is announced
+
+
+class Progress:
+    """Called by the segmenter as (slices done, slices in all). announce: log the time that a long run will take."""
+
+    def __init__(self, job: Job, announce: bool):
+        self._job, self._announce = job, announce
+        self._started = 0.0
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == 0:
+            self._started = now
+        elapsed = now - self._started
+        if done and self._announce:
+            self._announce = False
+            expected = elapsed * total / done
+            if expected > LONG and done < total:
+                self._job.log("info", f"this will take about {duration(expected)} on the CPU.")
+        if done in (0, total) or now - self._last >= BETWEEN:
+            self._last = now
+            left = elapsed / done * (total - done) if done else None
+            self._job.progress(done / total, left, "segmenting" if done < total else "finishing")
+        self._job.check()
+
+
+def duration(seconds: float) -> str:
+    """In words that are as exact as an estimate deserves."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{minutes} minutes" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,129 @@
+"""A segment request, from its voxels to its result."""
+
+import math
+import time
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+
+from DinoUNetCore.device import PRECISIONS, choose_device
+from DinoUNetCore.engine.computer import usual_threads
+from DinoUNetCore.engine.images import volume_of
+from DinoUNetCore.engine.job import Job
+from DinoUNetCore.engine.models import Models
+from DinoUNetCore.engine.progress import Progress
+from DinoUNetCore.engine.refusals import Refusal
+from DinoUNetCore.inference.memory import OutOfMemory
+from DinoUNetCore.inference.postprocessing import count_voxels
+from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.volume.volume import Volume
+
+_CPU = torch.device("cpu")
+
+
+def prepare(job: Job, models: Models) -> None:
+    """While the voxels arrive: refuse what cannot be done, and load the model."""
+    sha256, device = _model_and_device(job, models)
+    if not models.is_ready(sha256, device):
+        job.progress(0.0, None, "loading")
+        with suppress(OutOfMemory):  # said, and mended where it can be, when the work begins
+            models.network(sha256, device)
+
+
+def segment(job: Job, models: Models) -> None:
+    """Work on a request whose voxels are there, and end it with its result.
+
+    Where a GPU has too little memory for the model or for one patch, the CPU does it. Refusal or UserError say why
+    there is no result.
+    """
+    try:
+        _segment(job, models)
+    except OutOfMemory as error:
+        raise Refusal("out_of_memory", str(error)) from error
+
+
+def _segment(job: Job, models: Models) -> None:
+    started = time.monotonic()
+    job.progress(0.0, None, "preparing")
+    sha256, device = _model_and_device(job, models)
+    segmenter = _segmenter(job, models, sha256, device)
+    volume = segmenter.volume_of(volume_of(job.request, job.take_data(), job, segmenter.bundle.unit))
+    for sentence in segmenter.cautions(volume):
+        job.log("warning", sentence)
+    highest: dict[int, float] = {}
+    labels = _label(job, segmenter, volume, highest)
+    if labels is None:
+        segmenter = _on_cpu_instead(job, models, sha256, device)
+        labels = _label(job, segmenter, volume, highest)
+    facts = _facts(job, segmenter, labels, highest)
+    job.finish({**facts, "seconds": round(time.monotonic() - started, 3)}, memoryview(labels).cast("B"))
+
+
+def _model_and_device(job: Job, models: Models) -> tuple[str, torch.device]:
+    options = job.request.options
+    if options.precision not in PRECISIONS:
+        raise Refusal("bad_request", f"the precision {options.precision} is none of {', '.join(PRECISIONS)}.")
+    return models.find(job.request.sha256, job.request.name), choose_device(options.device)
+
+
+def _segmenter(job: Job, models: Models, sha256: str, device: torch.device, precision: str | None = None) -> Segmenter:
+    """On the device, or on the CPU where the device cannot hold the model. precision: None for the one asked for."""
+    options, usual = job.request.options, usual_threads()
+    try:
+        bundle, network = models.network(sha256, device)
+    except OutOfMemory:
+        if device == _CPU:
+            raise
+        network = None
+    if network is None:
+        return _on_cpu_instead(job, models, sha256, device)
+    return Segmenter(
+        bundle,
+        str(device),
+        batch_size=options.batch_size,
+        mirror=options.mirror,
+        keep_largest=options.keep_largest,
+        threads=options.threads or usual,
+        precision=precision or options.precision,
+        network=network,
+    )
+
+
+def _on_cpu_instead(job: Job, models: Models, sha256: str, device: torch.device) -> Segmenter:
+    job.log("warning", f"{device} has too little free memory for this; the CPU does it instead, which takes longer.")
+    models.release()
+    return _segmenter(job, models, sha256, _CPU, "auto")
+
+
+def _label(job: Job, segmenter: Segmenter, volume: Volume, highest: dict[int, float]) -> np.ndarray | None:
+    """The label values of the request's region, KJI; None if a GPU has too little memory."""
+    on_cpu = segmenter.device == _CPU
+    try:
+        return segmenter.label(
+            volume, job.request.region, progress=Progress(job, announce=on_cpu), highest=highest, check=job.check
+        )
+    except OutOfMemory:
+        if on_cpu:
+            raise
+    return None
+
+
+def _facts(job: Job, segmenter: Segmenter, labels: np.ndarray, highest: dict[int, float]) -> dict[str, Any]:
+    """The fields of the result, without its seconds."""
+    region = job.request.region or tuple((0, count) for count in job.request.images[0].size)
+    found = count_voxels(labels)
+    missing = [label for label in segmenter.bundle.labels if label.value not in found]
+    return {
+        "dtype": labels.dtype.str,
+        "size": labels.shape[::-1],
+        "region": region,
+        "labels": [label.to_json() for label in segmenter.bundle.labels],
+        "found": {str(value): count for value, count in found.items()},
+        "highest": {
+            label.name: highest[label.value] for label in missing if math.isfinite(highest.get(label.value, math.nan))
+        },
+        "device": str(segmenter.device),
+        "precision": str(segmenter.precision).removeprefix("torch."),
+    }

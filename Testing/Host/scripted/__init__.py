@@ -1,0 +1,1 @@
+"""Scripted modules: the Python base classes, and the C++ objects around them."""
