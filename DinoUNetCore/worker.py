@@ -1,5 +1,6 @@
 """The engine as a command: python -m DinoUNetCore.worker. DinoUNetCore/engine/PROTOCOL.md says how to talk to it."""
 
+import os
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ).parse_args(arguments)
     if sys.stdin is not None and sys.stdin.isatty():
         print("The engine waits for a program to talk to it; end it with Ctrl-C.", file=sys.stderr)
+
+    # The engine shares the computer with the program that it serves. By default OpenMP's threads wait for each other in
+    # busy loops, which makes both many times slower where they compete for a core.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
     from DinoUNetCore.engine.server import serve
 

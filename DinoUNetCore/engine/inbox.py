@@ -61,6 +61,7 @@ class Inbox:
     def _queue(self, job: Job) -> None:
         with self._changed:
             self._jobs = {identity: other for identity, other in self._jobs.items() if not other.ended}
+            self._steps = deque(item for item in self._steps if not item[0].ended)
             if len(self._jobs) > MOST_WAITING:
                 raise Refusal("busy", f"{MOST_WAITING} requests are waiting already; wait for their answers.")
             if job.request.parts and any(other.request.parts for other in self._jobs.values()):

@@ -41,9 +41,9 @@ class Models:
     def add(self, source: str, overwrite: bool) -> dict[str, Any]:
         """Copy a bundle of this machine, or of the Hugging Face Hub, into the library; returns its entry."""
         if source.startswith(_HUB):
-            from DinoUNetCore.weights.bundle import _fetch
+            from DinoUNetCore.weights.bundle import fetch_bundle
 
-            source = _fetch(source.removeprefix(_HUB))
+            source = fetch_bundle(source.removeprefix(_HUB))
         return _entry_json(library.add(source, overwrite))
 
     def remove(self, name: str) -> None:

@@ -1,7 +1,5 @@
-"""Overlapping tiles over slices that are larger than the patch a network was trained on, blended with Gaussian weights.
-
-Blended are the features before the network's head: the head is linear, so this equals blending the logits, and costs
-the same for two classes and for two hundred.
+"""Overlapping tiles over slices that are larger than the patch a network was trained on: where they lie, how much each
+counts, and what mirror images add.
 """
 
 import math
@@ -43,20 +41,6 @@ def gaussian_weights(size: Sequence[int], device: torch.device | str = "cpu") ->
     return (PEAK * torch.outer(rows, columns)).to(device)
 
 
-def blended_features(
-    features: Callable[[Tensor], Tensor], slices: Tensor, patch: Sequence[int], tiles_at_once: int = 1
-) -> Tensor:
-    """Features of whole slices: (N, C, H, W) -> (N, F, H, W) float32.
-
-    features: (B, C, *patch) -> (B, F, *patch). tiles_at_once: of each slice, in one call of it.
-
-    Slices smaller than the patch are padded to it by their borders, lying in the middle, as in training: a network with
-    instance norms and relative positions answers differently to sizes that it does not know.
-    """
-    slices, rows, columns = pad_to_patch(slices, patch)
-    return _blend(features, slices, patch, tiles_at_once)[:, :, rows, columns]
-
-
 def pad_to_patch(slices: Tensor, patch: Sequence[int]) -> tuple[Tensor, slice, slice]:
     """(N, C, H, W) padded to at least `patch`, and where the rows and columns of the slices then lie."""
     before = [max(0, side // 2 - length // 2) for length, side in zip(slices.shape[2:], patch, strict=True)]
@@ -67,28 +51,6 @@ def pad_to_patch(slices: Tensor, patch: Sequence[int]) -> tuple[Tensor, slice, s
     if any(before + after):
         slices = F.pad(slices, (before[1], after[1], before[0], after[0]), mode="replicate")
     return slices, rows, columns
-
-
-def _blend(
-    features: Callable[[Tensor], Tensor], slices: Tensor, patch: Sequence[int], tiles_at_once: int
-) -> Tensor:
-    count, _, height, width = slices.shape
-    tiles = tiles_of((height, width), patch)
-    if len(tiles) == 1:
-        return features(slices).float()
-    rows, columns = tiles[0]
-    weights = gaussian_weights((rows.stop, columns.stop), slices.device)
-    total = torch.zeros(height, width, device=slices.device)
-    result = None
-    for first in range(0, len(tiles), tiles_at_once):
-        group = tiles[first : first + tiles_at_once]
-        found = features(torch.cat([slices[:, :, row, column] for row, column in group]))
-        if result is None:
-            result = torch.zeros(count, found.shape[1], height, width, device=slices.device)
-        for (row, column), part in zip(group, found.split(count), strict=True):
-            result[:, :, row, column] += part.float() * weights
-            total[row, column] += weights
-    return result.div_(total)
 
 
 def mirrored_features(features: Callable[[Tensor], Tensor], tiles: Tensor, axes: Sequence[int]) -> Tensor:

@@ -30,11 +30,9 @@ from DinoUNetCore.resources import resources_folder
 from DinoUNetCore.volume.geometry import UNITS
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import Label
+from DinoUNetCore.weights.bundle_files import CARD, CONFIG, FORMAT_VERSION, WEIGHTS
 from DinoUNetCore.weights.dinov3 import backbone_sha256, load_named_backbone
 from DinoUNetCore.weights.tensors import file_sha256, save_tensors
-
-FORMAT_VERSION = 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 
 
 @dataclass
@@ -192,7 +190,7 @@ def load_bundle(source: str | os.PathLike, backbone: str | os.PathLike | None = 
 def _read_bundle(source: str | os.PathLike) -> ModelBundle:
     text = os.fspath(source)
     if text.startswith("hf:"):
-        return _read_folder(_fetch(text.removeprefix("hf:")), text)
+        return _read_folder(fetch_bundle(text.removeprefix("hf:")), text)
     path = Path(text)
     if not path.exists() and len(path.parts) == 1:
         embedded = resources_folder() / "Models" / text
@@ -253,7 +251,8 @@ def _read_folder(folder: Path, source: str) -> ModelBundle:
     return ModelBundle(config, tensors, card, source)
 
 
-def _fetch(repository: str) -> Path:
+def fetch_bundle(repository: str) -> Path:
+    """Download a bundle of the Hugging Face Hub ("owner/name") into the hub's cache; returns its folder there."""
     from huggingface_hub import snapshot_download
 
     try:

@@ -125,7 +125,7 @@ def _tasks(inputs: Any, model: Model, report: BatchReport) -> list[tuple[str, Lo
         except UserError as error:
             report.items.append(BatchItem(path.name, None, "failed", str(error)))
         else:
-            tasks += [(case.name, lambda files=case.files: _from_files(files)) for case in cases]
+            tasks += [(case.name, lambda files=case.files: _from_files(files, model.unit)) for case in cases]
     return tasks
 
 
@@ -141,8 +141,8 @@ def _strangers(path: Path) -> list[BatchItem]:
     return [BatchItem(entry.name, None, "failed", f"{entry} {reason}") for entry in files if entry not in known]
 
 
-def _from_files(files: Sequence[Path]) -> tuple[list[Channel], Grid]:
-    volume = read_volume(files)
+def _from_files(files: Sequence[Path], unit: str) -> tuple[list[Channel], Grid]:
+    volume = read_volume(files, unit=unit)
     grid = volume.grid
     place = {"size": grid.size, "spacing": grid.spacing, "origin": grid.origin, "direction": grid.direction}
     arrays = [np.ascontiguousarray(array) for array in volume.channels]

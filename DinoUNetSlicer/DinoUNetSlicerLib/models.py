@@ -35,6 +35,11 @@ class Model:
         return self.config["input"]["dimension"] == 2
 
     @property
+    def unit(self) -> str:
+        """What the model's lengths count in: "mm", or "pixel" for pictures without a physical size."""
+        return self.config["input"].get("unit", "mm")
+
+    @property
     def structures(self) -> list[str]:
         return [label["name"] for label in self.config["labels"]]
 

@@ -1,4 +1,4 @@
-"""The lists of files that CMake installs into Slicer are those that exist: a file that is forgotten is missing there."""
+"""The lists of files that CMake installs into Slicer are complete: a file that is forgotten is missing there."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tiles: where they lie, how they are weighted, and that blending them changes nothing where it should not."""
+"""Tiles: where they lie, how they are weighted, and what mirroring adds."""
 
 import itertools
 import json
@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from DinoUNetCore.inference.tiling import (
-    blended_features,
     gaussian_weights,
     mirrored_features,
     tile_starts,
@@ -43,29 +42,6 @@ def test_tiles_cover_every_pixel_with_half_overlap(length, tile):
 
 def test_a_side_shorter_than_the_patch_is_not_cut():
     assert tiles_of((40, 100), (64, 64)) == [(slice(0, 64), slice(start, start + 64)) for start in tile_starts(100, 64)]
-
-
-@pytest.mark.parametrize("tiles_at_once", [1, 2, 100])
-def test_blending_gives_back_features_that_do_not_depend_on_the_tile(tiles_at_once):
-    slices = torch.randn(2, 3, 130, 90)
-    result = blended_features(lambda tiles: 2 * tiles + 1, slices, (64, 32), tiles_at_once)
-    torch.testing.assert_close(result, 2 * slices + 1)
-
-
-def test_where_tiles_disagree_the_nearer_middle_counts_more():
-    tiles = iter([0.0, 1.0])
-    slices = torch.zeros(1, 1, 64, 96)
-    result = blended_features(lambda tile: torch.full_like(tile, next(tiles)), slices, (64, 64))[0, 0, 32]
-    assert result[:32].max() == 0  # seen by the first tile only
-    assert result[64:].min() == 1
-    assert (result[33:64].diff() > 0).all()
-    assert result[48].item() == pytest.approx(0.5, abs=0.02)
-
-
-def test_blending_accumulates_in_float32_whatever_the_network_computes_in():
-    slices = torch.randn(1, 1, 64, 96)
-    assert blended_features(lambda tiles: tiles.bfloat16(), slices, (64, 64)).dtype == torch.float32
-    assert blended_features(lambda tiles: tiles.bfloat16(), slices, (96, 96)).dtype == torch.float32
 
 
 def test_mirroring_averages_over_the_given_axes_only():
