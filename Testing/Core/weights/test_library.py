@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.weights import bundle as torch_side
-from DinoUNetCore.weights import bundle_files, library
+from DinoUNetCore.weights import library
 from DinoUNetCore.weights.bundle import load_bundle, unpack_bundle
 
 LIVER, XRAY, LETTERS = "Leber \u809d\u81d3", "\u0440\u0435\u043d\u0442", "\u0627\u0644\u0643\u0628\u062f"
