@@ -1,5 +1,6 @@
 """Starting the host: once per process, before anything imports qt, ctk or the module under test."""
 
+import importlib
 import importlib.util
 import sys
 import tempfile
@@ -10,8 +11,15 @@ _host = None
 
 
 def missing_packages() -> list[str]:
-    """The packages that the host needs and that are not installed."""
-    return [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    """The packages that the host needs and that are not installed, or a library of the system that they lack."""
+    missing = [package for module, package in _NEEDED.items() if importlib.util.find_spec(module) is None]
+    if not missing:
+        for module in ("PySide6.QtWidgets", "slicer"):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                missing.append(f"a library of the system (see CONTRIBUTING.md; {error})")
+    return missing
 
 
 def boot(home: Path | None = None):

@@ -132,28 +132,8 @@ def test_data_waits_for_an_engine_that_does_not_read(client, host, program):
     assert len(taken) <= 8  # what is under way is bounded, not the 200 MB of the volume
 
 
-def test_a_wrapper_that_prints_a_banner_and_changes_folder_works(client, engine, host, tmp_path):
-    """As ssh does: shell text first, another working directory, other environment variables."""
-    wrapper = tmp_path / "wrapper of ssh.py"
-    wrapper.write_text(
-        textwrap.dedent(
-            """
-            import os, subprocess, sys
-            print("Welcome to gpu-box\\nLast login: yesterday", flush=True)
-            environment = {k: v for k, v in os.environ.items() if k in ("PATH", "SYSTEMROOT", "HOME")}
-            environment["PYTHONPATH"] = sys.argv[1]
-            os.makedirs(sys.argv[2])
-            command = [sys.executable, "-m", "DinoUNetCore.worker"]
-            sys.exit(subprocess.call(command, cwd=sys.argv[2], env=environment))
-            """
-        ),
-        encoding="utf-8",
-    )
-    from DinoUNetSlicerLib import ROOT
-
-    quoted = " ".join(f'"{part}"' for part in (sys.executable, wrapper, ROOT, tmp_path / "elsewhere"))
-    answers = ask(client, make_command(COMMAND_LINE, quoted), host)
-    assert answers.last["event"] == "result"
+def test_a_wrapper_that_prints_a_banner_and_changes_folder_works(client, remote_command, host):
+    assert ask(client, make_command(COMMAND_LINE, remote_command), host).last["event"] == "result"
 
 
 @pytest.mark.parametrize(

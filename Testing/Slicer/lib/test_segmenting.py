@@ -167,6 +167,28 @@ def test_nothing_found_says_why(logic, make_volume, tmp_path):
     assert not logic.segment(volume, "blind").GetSegmentation().GetNumberOfSegments()
 
 
+def test_a_model_of_this_side_is_sent_to_an_engine_elsewhere(logic, make_volume, remote_command, tmp_path):
+    from DinoUNetSlicerLib import segmenting
+    from DinoUNetSlicerLib.engine_command import COMMAND_LINE, save_choice
+
+    bundle = make_bundle(labels={"2": 2, "10": 700})
+    bundle.config["name"] = "mine 私の"
+    bundle.save(tmp_path / "bundle")
+    library.add(tmp_path / "bundle")
+    save_choice(COMMAND_LINE, remote_command)
+    array = np.random.default_rng(2).normal(size=(4, 40, 50)).astype(np.float32)
+    volume = make_volume(array, np.diag([-1.0, -1.0, 2.0, 1.0]))
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((1, 1, 2))
+    expected = sitk.GetArrayFromImage(Segmenter(bundle, "cpu", threads=1).segment(image))
+    node = logic.segment(volume, "mine 私の", threads=1)
+    np.testing.assert_array_equal(label_map(node, volume, {"2": 2, "10": 700}), expected)
+    assert not list((tmp_path / "home elsewhere").rglob("*.safetensors"))  # nothing of it stays there
+    first = segmenting.shared_engine()._process
+    logic.segment(volume, "mine 私の", outputSegmentation=node)
+    assert segmenting.shared_engine()._process is first  # the second time it is there
+
+
 def test_an_engine_of_another_python_is_told_by_its_path(scene, make_volume):
     from DinoUNetSlicerLib.engine_command import OTHER_PYTHON, make_command
 
