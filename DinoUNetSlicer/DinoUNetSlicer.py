@@ -95,8 +95,9 @@ class DinoUNetSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _use_parameters(self):
         if self._parameters is not None:
             return
-        self._parameters = self.logic.getParameterNode()
-        self._bindings = self._parameters.connectGui(self.ui)
+        parameters = self.logic.getParameterNode()
+        self._bindings = parameters.connectParametersToGui(self._bound_widgets())
+        self._parameters = parameters
         self.addObserver(self._parameters, vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
         if self._parameters.inputVolume is None:
             volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -104,6 +105,11 @@ class DinoUNetSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if volumes:
                 self._parameters.inputVolume = volumes[0]
         self.panel.use(self._parameters, self.logic.rawParameterNode())
+
+    def _bound_widgets(self):
+        """{parameter: widget}, as the .ui file has them. connectGui finds them, too, but cannot be undone."""
+        named = ((widget.property("SlicerParameterName"), widget) for widget in vars(self.ui).values())
+        return {name: widget for name, widget in named if name}
 
     def _forget_parameters(self):
         if self._parameters is not None:
@@ -152,7 +158,7 @@ class DinoUNetSlicerLogic(ScriptedLoadableModuleLogic):
         nodes = list(volumeNode) if isinstance(volumeNode, (list, tuple)) else [volumeNode]
         chosen = find_model(model)
         if outputSegmentation is not None:
-            segmenting.check_output(outputSegmentation)
+            segmenting.check_output(outputSegmentation, nodes[0])
         order = segmenting.make_order(nodes, chosen, roi, Options.of(options))
         result = segmenting.run(order)
         return segmenting.show(result, nodes[0], chosen, outputSegmentation)

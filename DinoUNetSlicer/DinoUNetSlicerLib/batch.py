@@ -14,6 +14,7 @@ from DinoUNetCore.volume.endings import ENDINGS
 from DinoUNetCore.volume.reading import read_volume
 from DinoUNetCore.volume.volume import Grid
 from DinoUNetCore.volume.writing import SEGMENTATION_ENDING, WRITABLE_ENDINGS, write_label_map
+from DinoUNetCore.weights.library import file_name
 from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.job import Order
 from DinoUNetSlicerLib.models import Model
@@ -116,7 +117,7 @@ def _tasks(inputs: Any, model: Model, report: BatchReport) -> list[tuple[str, Lo
     tasks: list[tuple[str, Load]] = []
     for entry in inputs if several else [inputs]:
         if not isinstance(entry, str | os.PathLike):
-            tasks.append((entry.GetName(), lambda node=entry: _from_node(node)))
+            tasks.append((file_name(entry.GetName()), lambda node=entry: _from_node(node)))
             continue
         path = Path(entry)
         try:

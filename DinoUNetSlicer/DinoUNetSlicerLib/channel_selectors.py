@@ -15,6 +15,7 @@ class ChannelSelectors:
         self.ui, self.on_changed = ui, on_changed
         self.selectors: list[Any] = []
         self._node = None  # the parameter node
+        self._showing = False
 
     def show(self, model: Model | None, parameter_node: Any) -> None:
         """Offer what the model takes."""
@@ -22,8 +23,10 @@ class ChannelSelectors:
         names = ["Volume"] if model is None or model.takes_colors else model.channel_names
         self.ui.inputVolumeLabel.setText(f"{names[0]}:")
         self._rebuild(names[1:])
+        self._showing = True  # what is shown must not be taken for a choice: a node may not be loaded yet
         for number, selector in enumerate(self.selectors, start=1):
             selector.setCurrentNode(parameter_node.GetNodeReference(EXTRA_CHANNEL_ROLE.format(number)))
+        self._showing = False
 
     @property
     def nodes(self) -> list[Any]:
@@ -55,6 +58,8 @@ class ChannelSelectors:
         return selector
 
     def _chosen(self, number: int, node: Any) -> None:
+        if self._showing:
+            return
         if self._node is not None:
             self._node.SetNodeReferenceID(EXTRA_CHANNEL_ROLE.format(number), node.GetID() if node is not None else None)
         self.on_changed()

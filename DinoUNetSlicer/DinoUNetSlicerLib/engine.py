@@ -42,6 +42,7 @@ class Engine:
         self._sending: deque[tuple[int, Iterator[tuple[int, bytes]]]] = deque()  # id, numbered pieces
         self._under_way = 0
         self._errors = ""
+        self._ends_with_slicer = False
 
     @property
     def running(self) -> bool:
@@ -71,12 +72,13 @@ class Engine:
             self.stop()
         self._last_id += 1
         identity = self._last_id
+        frame = encode_frame({**fields, "id": identity})
         self._callbacks[identity] = on_event
         if self._process is None:
             self._start(command)
         if self._process is None:  # it could not be started, and the callback knows
             return identity
-        self._write(encode_frame({**fields, "id": identity}))
+        self._write(frame)
         if data is not None:
             self._sending.append((identity, enumerate(data)))
             self._send_more()
@@ -105,6 +107,8 @@ class Engine:
     def _start(self, command: EngineCommand) -> None:
         self._command, self._reader, self._errors = command, FrameReader(skip_banner=True), ""
         self._under_way = 0
+        if not self._ends_with_slicer:
+            self._ends_with_slicer = bool(slicer.app.connect("aboutToQuit()", self.stop))
         # With a parent it belongs to Qt: Python must not delete it in the middle of one of its signals.
         process = self._process = qt.QProcess(slicer.app)
         process.setProcessEnvironment(command.environment)

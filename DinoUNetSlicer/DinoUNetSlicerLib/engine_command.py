@@ -67,7 +67,7 @@ def make_command(kind: str, text: str = "") -> EngineCommand:
     if not text.strip():
         raise UserError("no engine is named; enter an interpreter or a command line under Advanced, Engine.")
     if kind == OTHER_PYTHON:
-        program = shutil.which(os.path.expanduser(text.strip()))
+        program = _find(os.path.expanduser(text.strip()))
         if program is None:
             raise UserError(f"there is no interpreter {text.strip()}; correct it under Advanced, Engine.")
         return EngineCommand(program, ("-c", _START, str(ROOT)), False)
@@ -75,7 +75,7 @@ def make_command(kind: str, text: str = "") -> EngineCommand:
         program, *arguments = split_command(text)
     except ValueError as error:
         raise UserError(f"the engine's command line cannot be read ({error}); correct it under Advanced.") from error
-    return EngineCommand(shutil.which(program) or program, tuple(arguments), False)
+    return EngineCommand(_find(program) or program, tuple(arguments), False)
 
 
 def split_command(text: str, windows: bool = os.name == "nt") -> list[str]:
@@ -86,6 +86,11 @@ def split_command(text: str, windows: bool = os.name == "nt") -> list[str]:
     if windows:
         lexer.escape = ""
     return list(lexer)
+
+
+def _find(program: str) -> str | None:
+    """On the path that Slicer was started with, as that is where it will run; Slicer's own has a Python of its own."""
+    return shutil.which(program, path=slicer.util.startupEnvironment().get("PATH"))
 
 
 def _slicer_python() -> str:

@@ -44,7 +44,8 @@ class EngineSection:
         if event.get("event") == "error":
             self.say(str(event.get("message")), True)
         elif event.get("event") == "result":
-            self.log("Engine: " + ", ".join(f"{name} {version}" for name, version in event["versions"].items()))
+            versions = [f"{name} {version or 'not installed'}" for name, version in event["versions"].items()]
+            self.log(f"Engine: {', '.join(versions)}")
             for device in event["devices"]:
                 self.log(f"Device {device['name']}: {device.get('description', '')}{_memory(device)}")
             devices = ", ".join(device["name"] for device in event["devices"])

@@ -100,6 +100,9 @@ class Job:
                 self._finish()
 
     def _finish(self) -> None:
+        if self._cancelled:  # the result was on its way already
+            self._on_failure({})
+            return
         facts, size = self._facts, self._facts["size"]
         labels = np.frombuffer(self._voxels, dtype=np.dtype(facts["dtype"])).reshape(size[::-1])
         facts["model"] = {"name": self.order.model.name, "sha256": self.order.model.sha256}
@@ -129,7 +132,9 @@ class Job:
         self._identity = self.engine.request(self.command, request, self._on_put, parts)
 
     def _on_put(self, event: Event, data: bytes) -> None:
-        if event.get("event") == "result":
+        if event.get("event") == "result" and self._cancelled:
+            self._on_failure({})
+        elif event.get("event") == "result":
             self.start()
         elif event.get("event") == "error":
             self._on_failure({**event, "code": "put"})

@@ -10,7 +10,10 @@ from DinoUNetCore.weights import library
 from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.models import Model, list_models
 
-HUGGING_FACE_HELP = "Name of the model on Hugging Face (owner/name). It is downloaded into your folder of models."
+HUGGING_FACE_HELP = (
+    "Name of the model on Hugging Face (owner/name).\n"
+    "The engine downloads it into the folder of models of its computer."
+)
 
 
 class ModelSection:
@@ -119,6 +122,7 @@ class ModelSection:
             library.remove(model.name)
             self.wanted = ""
             self.refresh()
+            self.on_chosen("")
             self.say(f"Removed the model {model.name}.", False)
 
     def _open_folder(self) -> None:

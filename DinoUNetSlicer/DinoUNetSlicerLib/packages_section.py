@@ -33,10 +33,16 @@ class PackagesSection:
             dependencies.install()
         except UserError as error:
             self.say(str(error), True)
-        except Exception as error:  # pip and the packaging tools raise many kinds
-            self.say(f"the packages could not be installed ({error}); see the error log and the network.", True)
+        except Exception as error:  # a click on Cancel as well as whatever pip meets
+            self.say(f"nothing more was installed: {error}", True)
         else:
-            self.say("The packages are installed. If the engine does not start, restart Slicer.", False)
+            missing = ", ".join(dependencies.missing())
+            self.say(
+                f"these packages are still missing: {missing}; see Slicer's error log."
+                if missing
+                else "The packages are installed. If the engine does not start, restart Slicer.",
+                bool(missing),
+            )
         finally:
             slicer.app.restoreOverrideCursor()
             self.refresh()

@@ -51,7 +51,9 @@ class Panel:
             if self.models.wanted != self.parameters.modelName:
                 self.models.select(self.parameters.modelName)
             self.channels.show(self.models.current, self._parameter_node)
-            self.ui.deviceSelector.setCurrentText(self.parameters.device)
+            shown = self.ui.deviceSelector.currentText.strip() or "auto"
+            if shown != self.parameters.device:  # not while it is typed
+                self.ui.deviceSelector.setCurrentText(self.parameters.device)
             if self.parameters.precision in PRECISIONS:
                 self.ui.precisionSelector.setCurrentIndex(PRECISIONS.index(self.parameters.precision))
             self.ui.show3DButton.setSegmentationNode(self.parameters.outputSegmentation)
@@ -87,7 +89,7 @@ class Panel:
             chosen.device, chosen.precision, chosen.mirror, chosen.keepLargest, chosen.batchSize, chosen.threads
         )
         if chosen.outputSegmentation is not None:
-            segmenting.check_output(chosen.outputSegmentation)
+            segmenting.check_output(chosen.outputSegmentation, volumes[0])
         order = segmenting.make_order(volumes, model, chosen.roi, options)
         self.run.start(order, volumes[0], model, chosen.outputSegmentation, self._shown)
 

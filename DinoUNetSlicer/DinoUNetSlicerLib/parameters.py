@@ -1,7 +1,9 @@
 """The panel's choices, kept in the scene: they are saved and loaded with it."""
 
-from slicer import vtkMRMLMarkupsROINode, vtkMRMLSegmentationNode, vtkMRMLVolumeNode
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from typing import Annotated, Union
+
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLVectorVolumeNode
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 EXTRA_CHANNEL_ROLE = "DinoUNetChannel{}"
 """Node references of the parameter node: the volumes of a model's second channel (1), third channel (2), ..."""
@@ -13,12 +15,13 @@ class Parameters:
     one. The rest: see `options.Options`."""
 
     modelName: str = "phantom-tiny"
-    inputVolume: vtkMRMLVolumeNode
+    # The selector lists exactly these classes. The wrapper knows only typing's Union, and None only if it is named.
+    inputVolume: Union[vtkMRMLScalarVolumeNode, vtkMRMLVectorVolumeNode, None]  # noqa: UP007
     roi: vtkMRMLMarkupsROINode
     outputSegmentation: vtkMRMLSegmentationNode
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
     keepLargest: bool = False
-    batchSize: int = 0
-    threads: int = 0
+    batchSize: Annotated[int, WithinRange(0, 256)] = 0
+    threads: Annotated[int, WithinRange(0, 256)] = 0

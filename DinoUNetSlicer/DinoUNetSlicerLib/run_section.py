@@ -44,6 +44,10 @@ class RunSection:
         except UserError as error:
             self._failed(error)
             return
+        except Exception:
+            logging.exception("the segmentation could not be started")
+            self._failed(UserError("the segmentation could not be started; Slicer's error log says more."))
+            return
         if self.running:  # an engine that cannot be started has reported before `start` returned
             self._job = job
 
@@ -64,7 +68,8 @@ class RunSection:
     def say(self, sentence: str, is_error: bool) -> None:
         """Show a sentence below the button, and keep it in the log."""
         text = html.escape(sentence[:1].upper() + sentence[1:])
-        self.ui.statusLabel.setText(f'<span style="color: #c0392b">{text}</span>' if is_error else text)
+        color = ' style="color: #c0392b"' if is_error else ""
+        self.ui.statusLabel.setText(f"<span{color}>{text}</span>")
         self.log(sentence)
 
     def log(self, text: str) -> None:
@@ -83,7 +88,7 @@ class RunSection:
         self.ui.progressBar.setValue(round(STEPS * fraction))
         left = segmenting.time_left(seconds_left)
         self.ui.progressBar.format = f"%p%  {left}" if left else "%p%"
-        self.ui.statusLabel.setText(html.escape(f"{stage[:1].upper()}{stage[1:]} ..."))
+        self.ui.statusLabel.setText(f"<span>{html.escape(stage[:1].upper() + stage[1:])} ...</span>")
 
     def _logged(self, level: str, text: str) -> None:
         self.log(f"Warning: {text}" if level == "warning" else text)

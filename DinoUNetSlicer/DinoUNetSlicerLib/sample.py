@@ -31,7 +31,12 @@ def load_sample(
         elif event.get("event") == "data":
             voxels.extend(data)
             if len(voxels) >= facts["total_bytes"]:
-                on_done(_make_node(facts, voxels))
+                try:
+                    node = _make_node(facts, voxels)
+                except Exception as error:  # out of an event it would only be printed, and who waits would wait on
+                    on_error(UserError(f"the sample could not be put into the scene ({error})."))
+                else:
+                    on_done(node)
 
     engine.request(command, {"request": "sample", "seed": SEED}, on_event)
 

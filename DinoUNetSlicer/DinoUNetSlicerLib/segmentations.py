@@ -47,10 +47,17 @@ def new_segmentation(name: str):
     return node
 
 
-def check_output(node) -> None:
-    """UserError for a segmentation whose segments cannot be replaced by label maps."""
+def check_output(node, volume) -> None:
+    """UserError for a segmentation that cannot take the volume's segments beside its own."""
     segmentation = node.GetSegmentation()
-    if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != BINARY_LABELMAP:
+    if not segmentation.GetNumberOfSegments():
+        return
+    if node.GetTransformNodeID() != volume.GetTransformNodeID():
+        raise UserError(
+            f"{node.GetName()} lies under another transform than {volume.GetName()}; put both under the same one, or "
+            "choose a new segmentation."
+        )
+    if segmentation.GetSourceRepresentationName() != BINARY_LABELMAP:
         raise UserError(
             f"{node.GetName()} is made of {segmentation.GetSourceRepresentationName().lower()}s, not of label maps; "
             "choose another segmentation for the result, or a new one."
@@ -63,8 +70,9 @@ def fill(node, volume, result: Result) -> None:
     Segments with the names of the model's structures are replaced (outside the region they stay as they are), all
     others are left alone. The node gets the volume's grid as its reference, its transform and its subject.
     """
-    check_output(node)
+    check_output(node, volume)
     segmentation = node.GetSegmentation()
+    is_new = not segmentation.GetNumberOfSegments()
     had_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
     modified = node.StartModify()
     try:
@@ -79,7 +87,8 @@ def fill(node, volume, result: Result) -> None:
         node.EndModify(modified)
     if had_surfaces:
         node.CreateClosedSurfaceRepresentation()
-    _put_beside(node, volume)
+    if is_new:  # one with segments lies where its user has put it
+        _put_beside(node, volume)
 
 
 def segments_by_name(segmentation) -> dict[str, str]:

@@ -32,8 +32,8 @@ def make_order(volumes: Sequence[Any], model: Model, roi: Any = None, options: O
     volumes = [volume for volume in volumes if volume is not None]
     if not volumes:
         raise UserError("there is no volume to segment; choose one.")
-    region = None if roi is None else box_of(roi, volumes[0])
     channels = channels_of(volumes)
+    region = None if roi is None else box_of(roi, volumes[0])
     if model.takes_colors:
         channels = [without_alpha(channel) for channel in channels]
     return Order(model, channels, region, (options or Options()).fields)
@@ -53,7 +53,7 @@ def start(
 
 
 def run(order: Order, on_progress: OnProgress = lambda *_: None) -> Result:
-    """Run the order to its end while Slicer stays alive; raises its UserError. Ctrl-C in the console cancels it."""
+    """Run the order to its end while Slicer stays alive; raises its UserError."""
     ended: list[Result | UserError] = []
 
     def log(level: str, text: str) -> None:
@@ -86,7 +86,7 @@ def show(result: Result, volume: Any, model: Model, output: Any = None) -> Any:
         if node is not None and not slicer.mrmlScene.IsNodePresent(node):
             raise UserError(f"{node.GetName()} is no longer in the scene; the result was dropped.")
     if output is not None:
-        check_output(output)
+        check_output(output, volume)
     node = output or new_segmentation(f"{volume.GetName()} {model.name}")
     fill(node, volume, result)
     return node

@@ -4,7 +4,8 @@ import numpy as np
 import slicer
 
 from DinoUNetSlicerLib import segmenting
-from DinoUNetSlicerLib.engine_command import load_choice, make_command
+from DinoUNetSlicerLib.dependencies import missing
+from DinoUNetSlicerLib.engine_command import SLICER_PYTHON, load_choice, make_command
 from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.sample import load_sample
 from DinoUNetSlicerLib.segmentations import segments_by_name
@@ -17,6 +18,8 @@ def run_self_test(test) -> None:
     """test: the ScriptedLoadableModuleTest, for its messages. AssertionError or UserError where something is wrong."""
     import DinoUNetSlicer
 
+    if load_choice()[0] == SLICER_PYTHON and missing():
+        test.skipTest(f"Slicer's Python lacks {', '.join(missing())}; install them in the panel")
     test.delayDisplay("Drawing a phantom CT")
     volume = sample_volume()
     test.delayDisplay("Segmenting it")

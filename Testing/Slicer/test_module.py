@@ -177,6 +177,19 @@ def test_a_wrong_device_is_said_below_the_button(host, opened, volume):
     assert "cuda:9" in opened.ui.logText.plainText
 
 
+def test_a_device_can_be_typed(host, opened, volume):
+    for text in ("c", "cu", "cuda", "cuda:", "cuda:1", "cuda:", "cuda", "", "c", "cpu"):
+        opened.ui.deviceSelector.setEditText(text)
+        assert opened.ui.deviceSelector.currentText == text
+    assert opened.logic.getParameterNode().device == "cpu"
+
+
+def test_the_spin_boxes_say_what_none_means(opened):
+    assert (opened.ui.threadsSpinBox.text, opened.ui.batchSizeSpinBox.text) == ("all but one", "auto")
+    opened.ui.threadsSpinBox.value = -1
+    assert opened.ui.threadsSpinBox.value == 0
+
+
 def test_models_can_be_added_and_removed(host, opened, tmp_path):
     import shutil
 

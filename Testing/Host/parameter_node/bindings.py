@@ -62,6 +62,8 @@ def bind(widget, parameter: Parameter) -> Binding:
     if name in _PATHS and isinstance(kind, type) and issubclass(kind, pathlib.PurePath):
         return _path(widget, _PATHS[name], kind)
     if name == "qMRMLNodeComboBox" and parameter.is_node:
+        kinds = parameter.kind if isinstance(parameter.kind, tuple) else (parameter.kind,)
+        widget.nodeTypes = [kind().GetClassName() for kind in kinds]  # of an instance: no abstract class will do
         return Binding(widget, "currentNodeChanged(vtkMRMLNode*)", widget.currentNode, widget.setCurrentNode)
     raise RuntimeError(f"no connector from {name} {widget.name} to the parameter {parameter.name} of type {kind}")
 

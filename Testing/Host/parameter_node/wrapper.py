@@ -57,10 +57,12 @@ class _Wrapper:
         """Stop observing the node."""
         self.parameterNode.RemoveObserver(tag)
 
-    def connectGui(self, gui) -> int:
+    def connectGui(self, gui) -> None:
         """Bind all widgets of `gui` (an object with them as attributes) that have the property SlicerParameterName.
 
-        Returns a tag for disconnectGui. Raises RuntimeError for a name that is no parameter, for a widget that cannot
+        Returns nothing, as Slicer's does: only connectParametersToGui can be undone.
+
+        Raises RuntimeError for a name that is no parameter, for a widget that cannot
         show such a parameter, and for a parameter that is named twice.
         """
         named = {}
@@ -70,7 +72,7 @@ class _Wrapper:
                 if name in named:
                     raise RuntimeError(f"parameter {name} is bound to two widgets")
                 named[name] = widget
-        return self.connectParametersToGui(named)
+        self.connectParametersToGui(named)
 
     def connectParametersToGui(self, mapping: dict) -> int:
         """Bind parameters by name to widgets. The widgets show the parameters' values at once."""
@@ -93,7 +95,9 @@ class _Wrapper:
         return self._last_tag
 
     def disconnectGui(self, tag: int) -> None:
-        """Undo one connectGui."""
+        """Undo one connectParametersToGui; nothing happens for a tag that is not known."""
+        if tag not in self._connections:
+            return
         bindings, observer = self._connections.pop(tag)
         self.RemoveObserver(observer)
         for binding in bindings.values():

@@ -3,7 +3,7 @@
 import enum
 import pathlib
 from types import SimpleNamespace
-from typing import Annotated, Optional
+from typing import Annotated, Optional, Union
 
 import ctk
 import pytest
@@ -150,12 +150,33 @@ def test_widgets_show_the_values_and_change_them(scene, parameters):
 
 def test_a_disconnected_gui_is_left_alone(parameters):
     ui = gui(title=qt.QLineEdit())
-    tag = parameters.connectGui(ui)
-    parameters.disconnectGui(tag)
+    parameters.disconnectGui(parameters.connectParametersToGui({"title": ui.title}))
     parameters.title = "new"
     assert ui.title.text == "none"
     ui.title.text = "other"
     assert parameters.title == "new"
+
+
+def test_what_connect_gui_has_bound_stays_bound(parameters):
+    """Slicer's connectGui returns no tag, so disconnecting what it returns does nothing."""
+    ui = gui(title=qt.QLineEdit())
+    parameters.disconnectGui(parameters.connectGui(ui))
+    ui.title.text = "other"
+    assert parameters.title == "other"
+
+
+def test_a_selector_lists_the_declared_classes_and_cannot_be_bound_to_an_abstract_one(scene):
+    @parameterNodeWrapper
+    class Declared:
+        volume: Union[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLVectorVolumeNode, None]  # noqa: UP007
+        anything: slicer.vtkMRMLVolumeNode
+
+    declared = Declared(scene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    selector = slicer.qMRMLNodeComboBox()
+    declared.connectParametersToGui({"volume": selector})
+    assert list(selector.nodeTypes) == ["vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode"]
+    with pytest.raises(TypeError):
+        declared.connectParametersToGui({"anything": selector})
 
 
 def test_a_binding_to_a_parameter_that_does_not_exist_is_caught(parameters):

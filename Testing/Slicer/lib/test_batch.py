@@ -53,9 +53,9 @@ def test_files_and_nodes_give_the_cores_result(logic, make_volume, tmp_path):
     matrix = np.eye(4)
     matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     matrix[:3, 3] = image.GetOrigin()
-    node = make_volume(sitk.GetArrayFromImage(image), np.diag([-1, -1, 1, 1]) @ matrix, "node")
+    node = make_volume(sitk.GetArrayFromImage(image), np.diag([-1, -1, 1, 1]) @ matrix, "5: CT/Thorax")
     report = logic.segmentBatch([tmp_path / "file.nii.gz", node], tmp_path / "out", ending=".nii.gz")
-    assert [item.name for item in report.done] == ["file", "node"]
+    assert [item.name for item in report.done] == ["file", "5_ CT_Thorax"]
     expected = sitk.GetArrayFromImage(Segmenter(load_bundle("phantom-tiny"), "cpu").segment(image))
     for item in report.done:
         written = sitk.ReadImage(str(item.output))

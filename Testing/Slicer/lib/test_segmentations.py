@@ -155,7 +155,26 @@ def test_a_segmentation_of_surfaces_is_refused_as_output(volume, labels):
     node.CreateClosedSurfaceRepresentation()
     node.GetSegmentation().SetSourceRepresentationName("Closed surface")
     with pytest.raises(UserError, match="surfaces is made of closed surfaces"):
-        check_output(node)
+        check_output(node, volume)
+
+
+def test_an_output_under_another_transform_is_refused(volume, labels, make_transform):
+    """Moving it would move the segments that its user has there."""
+    node = new_segmentation("elsewhere")
+    fill(node, volume, make_result(labels, VALUES))
+    node.SetAndObserveTransformNodeID(make_transform(rigid(4)).GetID())
+    with pytest.raises(UserError, match="elsewhere lies under another transform than CT"):
+        fill(node, volume, make_result(labels, VALUES))
+
+
+def test_an_existing_segmentation_stays_where_its_user_has_filed_it(volume, labels):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    node = new_segmentation("result")
+    fill(node, volume, make_result(labels, VALUES))
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "mine")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+    fill(node, volume, make_result(labels, VALUES))
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == folder
 
 
 def test_many_structures_and_large_values(volume):
