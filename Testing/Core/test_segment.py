@@ -231,7 +231,11 @@ def test_a_ct_model_warns_about_an_mr(random_bundle, tmp_path, capsys):
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 def test_ctrl_c_leaves_nothing_half_written(model, tmp_path):
     source = write(tmp_path / "in.nii.gz", (600, 130, 130))
-    process = start("-m", model, "-i", source, "-o", tmp_path / "out" / "x.nii.gz", "--probabilities", tmp_path / "p")
+    process = start(
+        "-m", model, "-i", source, "-o", tmp_path / "out" / "x.nii.gz", "--probabilities", tmp_path / "p",
+        # as at a terminal, also where the tests run in the background of a shell, which has them ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "p").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
