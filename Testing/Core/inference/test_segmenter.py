@@ -1,6 +1,5 @@
 """Segmenter on small random networks: geometry, bit-equality over storage orders, channels, tiles, errors."""
 
-import itertools
 import math
 import tracemalloc
 
@@ -8,11 +7,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from limited_memory import LimitedMemory
+from smooth_images import ORDERS, assert_same_grid, image_of, oblique, reordered, smooth, values
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.memory import OutOfMemory
 from DinoUNetCore.inference.segmenter import Segmenter
-from DinoUNetCore.volume.volume import Volume, channel_arrays
+from DinoUNetCore.volume.volume import Volume
 
 
 @pytest.fixture(autouse=True)
@@ -21,50 +22,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def smooth(shape, seed=0, dtype=np.int16):
-    """Blobs of a few voxels, so that label borders do not lie on every voxel."""
-    noise = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    image = sitk.DiscreteGaussian(sitk.GetImageFromArray(noise), 4.0)
-    array = sitk.GetArrayFromImage(image)
-    return (array / array.std() * 200 + 500).astype(dtype)
-
-
-def image_of(array, spacing=None, origin=None, direction=None, vector=False):
-    image = sitk.GetImageFromArray(array, isVector=vector)
-    dimension = image.GetDimension()
-    image.SetSpacing(spacing or (1.0,) * dimension)
-    image.SetOrigin(origin or (0.0,) * dimension)
-    image.SetDirection(direction or np.eye(dimension).ravel().tolist())
-    return image
-
-
-def oblique(a=0.3, b=0.2, c=-0.25):
-    matrix = np.eye(3)
-    for axis, angle in enumerate((a, b, c)):
-        turn = np.eye(3)
-        i, j = (n for n in range(3) if n != axis)
-        turn[[i, i, j, j], [i, j, i, j]] = math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
-        matrix = matrix @ turn
-    return matrix
-
-
-def values(image):
-    return channel_arrays(image)[0]
-
-
-def reordered(image, permutation, flips):
-    """The same voxels at the same points in space, in another storage order."""
-    return sitk.Flip(sitk.PermuteAxes(image, permutation), flips, flipAboutOrigin=False)
-
-
-def assert_same_grid(image, other):
-    for name in ("GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
-        assert getattr(image, name)() == getattr(other, name)(), name
-
-
-ORDERS = list(itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3)))
 
 
 @pytest.mark.parametrize(
@@ -262,25 +219,6 @@ def test_a_network_in_training_is_used_as_it_is_and_left_in_training(random_bund
     np.testing.assert_array_equal(labels, values(Segmenter(other, "cpu").segment(image)))
 
 
-class LimitedMemory:
-    """A network with memory for so many patches."""
-
-    def __init__(self, network, limit):
-        self.network, self.limit, self.batches = network, limit, []
-
-    def __getattr__(self, name):
-        return getattr(self.network, name)
-
-    def to(self, device):
-        return self
-
-    def features(self, x):
-        self.batches.append(len(x))
-        if len(x) > self.limit:
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
-        return self.network.features(x)
-
-
 def test_running_out_of_gpu_memory_halves_the_batch(random_bundle):
     bundle = random_bundle()
     image = image_of(smooth((7, 100, 60)))
@@ -310,88 +248,6 @@ def test_no_copy_of_the_volume_is_made_beside_its_labels(random_bundle):
     _, peak = tracemalloc.get_traced_memory()  # of NumPy's arrays
     tracemalloc.stop()
     assert peak < 2 * 120 * 96 * 96  # one byte per voxel for labels, and a few slices
-
-
-def box_of(labels, region):
-    return labels[tuple(slice(start, stop) for start, stop in region[::-1])]
-
-
-@pytest.mark.parametrize(
-    ("shape", "spacing", "options"),
-    [
-        ((9, 40, 44), (1.0, 1.0, 2.0), {"context_slices": 3}),  # one tile
-        ((3, 110, 120), (1.0, 1.0, 2.0), {"context_slices": 3}),  # many tiles
-        ((3, 110, 120), (1.7, 0.6, 2.0), {"mirror": ["columns"]}),  # shrunk along rows, stretched along columns
-        ((9, 40, 30), (2.0, 1.0, 1.0), {"plane": "sagittal"}),
-        ((9, 20, 100), (1.0, 1.0, 2.0), {"plane": "coronal", "patch_size": [32, 64]}),
-    ],
-)
-@pytest.mark.parametrize("direction", [np.eye(3), oblique()])
-def test_in_a_region_the_labels_are_those_of_the_whole_volume(random_bundle, shape, spacing, options, direction):
-    segmenter = Segmenter(random_bundle(**options), "cpu", batch_size=1, mirror="mirror" in options)
-    image = image_of(smooth(shape), spacing, (3.0, -20.0, 7.5), direction.ravel().tolist())
-    whole = values(segmenter.segment(image))
-    i, j, k = image.GetSize()
-    for region in (
-        [[0, i], [0, j], [0, k]],
-        [[i // 3, i // 2], [j // 4, j // 2], [k // 3, k - 1]],
-        [[i - 2, i], [0, 1], [1, 2]],
-    ):
-        labels = segmenter.segment(image, region=region)
-        assert_same_grid(labels, image)
-        np.testing.assert_array_equal(box_of(values(labels), region), box_of(whole, region))
-        outside = np.ones(shape, bool)
-        box_of(outside, region)[:] = False
-        assert not values(labels)[outside].any()
-
-
-def test_a_region_follows_the_voxels_in_all_48_storage_orders(random_bundle):
-    segmenter = Segmenter(random_bundle(context_slices=3, patch_size=[32, 32]), "cpu", batch_size=1)
-    image = image_of(smooth((5, 12, 30)), (1.0, 1.1, 1.7), (3.0, -20.0, 7.5))
-    reference = segmenter.segment(image, region=[[4, 20], [2, 9], [1, 4]])
-    marked = sitk.Image(image.GetSize(), sitk.sitkUInt8)
-    marked.CopyInformation(image)
-    marked[4:20, 2:9, 1:4] = 1
-    for permutation, flips in ORDERS:
-        moved, inside = reordered(image, permutation, flips), values(reordered(marked, permutation, flips))
-        region = [[int(index.min()), int(index.max()) + 1] for index in np.nonzero(inside)[::-1]]
-        labels = segmenter.segment(moved, region=region)
-        np.testing.assert_array_equal(values(labels), values(reordered(reference, permutation, flips)))
-
-
-def test_with_larger_batches_a_region_differs_by_rounding_at_most(random_bundle):
-    segmenter = Segmenter(random_bundle(context_slices=3), "cpu")
-    image = image_of(smooth((9, 100, 90)))
-    region = [[10, 60], [30, 50], [2, 7]]
-    part = segmenter.label(segmenter.volume_of(image), region)
-    assert part.shape == (5, 20, 50)
-    assert (part == box_of(values(segmenter.segment(image)), region)).mean() > 0.9995
-
-
-def test_only_what_a_region_needs_goes_through_the_network(random_bundle):
-    bundle = random_bundle(context_slices=3)
-    network = LimitedMemory(bundle.build_network(), 1000)
-    segmenter = Segmenter(bundle, "cpu", batch_size=1, network=network)
-    image = image_of(smooth((20, 320, 320)))  # 9 x 9 tiles a slice
-    calls = []
-    segmenter.segment(image, lambda *progress: calls.append(progress), region=[[100, 110], [310, 320], [4, 7]])
-    assert sum(network.batches) == 3 * 2 * 1  # slices, columns and rows of tiles
-    assert calls == [(0, 3), (1, 3), (2, 3), (3, 3)]
-
-
-@pytest.mark.parametrize(
-    "region",
-    [
-        [[0, 9], [0, 8], [0, 3]],
-        [[-1, 4], [0, 8], [0, 3]],
-        [[4, 4], [0, 8], [0, 3]],
-        [[5, 2], [0, 8], [0, 3]],
-        [[0, 8], [0, 8]],
-    ],
-)
-def test_a_region_that_is_no_box_of_the_image_is_refused(random_bundle, region):
-    with pytest.raises(UserError, match="8 x 8 x 3 voxels"):
-        Segmenter(random_bundle(), "cpu").segment(image_of(smooth((3, 8, 8))), region=region)
 
 
 def test_the_highest_probability_of_each_label_is_told_if_asked_for(random_bundle):
