@@ -117,6 +117,8 @@ def _tasks(inputs: Any, model: Model, report: BatchReport) -> list[tuple[str, Lo
     tasks: list[tuple[str, Load]] = []
     for entry in inputs if several else [inputs]:
         if not isinstance(entry, str | os.PathLike):
+            if not hasattr(entry, "GetImageData"):
+                raise UserError(f"{entry!r} is no volume node, file or folder; give what is to be segmented.")
             tasks.append((file_name(entry.GetName()), lambda node=entry: _from_node(node)))
             continue
         path = Path(entry)

@@ -11,8 +11,10 @@ import SimpleITK as sitk
 import slicer
 from Host import processes
 from Host.scripted.layouts import ROOT
+from random_bundle import make_bundle
 
 from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
+from DinoUNetCore.weights import library
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +179,39 @@ def test_a_wrong_device_is_said_below_the_button(host, opened, volume):
     assert "cuda:9" in opened.ui.logText.plainText
 
 
+def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(host, opened, scene, tmp_path):
+    bundle = make_bundle(channels=("T1", "T2"))
+    bundle.config["name"] = "two channels"
+    bundle.save(tmp_path / "bundle")
+    library.add(tmp_path / "bundle")
+    opened.panel.models.refresh()
+    opened.ui.modelSelector.setCurrentIndex(1)
+    assert (opened.ui.modelSelector.currentText, opened.ui.inputVolumeLabel.text) == ("two channels", "T1:")
+    (selector,) = opened.panel.channels.selectors
+    assert not opened.ui.segmentButton.enabled
+
+    random = np.random.default_rng(0)
+    nodes = []
+    for name in ("first", "second"):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        slicer.util.updateVolumeFromArray(node, random.normal(size=(3, 40, 40)).astype(np.float32))
+        nodes.append(node)
+    opened.ui.inputVolumeSelector.setCurrentNode(nodes[0])
+    selector.setCurrentNode(nodes[1])
+    assert opened.ui.segmentButton.enabled
+    opened.ui.segmentButton.click()
+    wait_for_the_end(host, opened)
+    assert "Found" in opened.ui.statusLabel.text
+
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    scene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    host.process_events()
+    assert [node.GetName() for node in opened.panel.channels.nodes] == ["second"]
+    opened.ui.modelSelector.setCurrentIndex(0)
+    assert opened.panel.channels.selectors == []
+
+
 def test_a_device_can_be_typed(host, opened, volume):
     for text in ("c", "cu", "cuda", "cuda:", "cuda:1", "cuda:", "cuda", "", "c", "cpu"):
         opened.ui.deviceSelector.setEditText(text)
@@ -205,8 +240,9 @@ def test_models_can_be_added_and_removed(host, opened, tmp_path):
     actions["Remove this model..."].trigger()
     names = [opened.ui.modelSelector.itemText(index) for index in range(opened.ui.modelSelector.count)]
     assert names == ["phantom-tiny"]
+    opened.ui.modelSelector.setCurrentIndex(0)
     actions["Remove this model..."].trigger()
-    assert opened.ui.statusLabel.text != ""
+    assert "comes with the module" in opened.ui.statusLabel.text
 
 
 def test_the_sample_is_drawn_by_the_engine(host, opened):

@@ -73,4 +73,6 @@ def test_what_concerns_all_is_said_before_any_work(logic, tmp_path):
         logic.segmentBatch([], tmp_path / "out")
     with pytest.raises(UserError, match="no model"):
         logic.segmentBatch(tmp_path, tmp_path / "out", model="none")
+    with pytest.raises(UserError, match="None is no volume node, file or folder"):
+        logic.segmentBatch([None], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,13 +8,15 @@ import SimpleITK as sitk
 import slicer
 import torch
 from random_bundle import make_bundle
-from slicer_geometry import rigid
+from slicer_geometry import oblique, rigid, vtk_matrix
 
 from DinoUNetCore import Segmenter, load_bundle
 from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
+from DinoUNetCore.volume.resampling import resample_onto
 from DinoUNetCore.weights import library
 from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.segmentations import segments_by_name
+from DinoUNetSlicerLib.volumes import image_to_ras
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -97,19 +99,75 @@ def test_under_transforms_the_segmentation_lies_where_the_volume_is(
 
 
 @pytest.mark.parametrize("dtype", ["int8", "bool", "int64", "uint64", "float64"])
-def test_all_kinds_of_voxels_are_taken(logic, make_volume, scene, dtype):
+def test_all_kinds_of_voxels_give_the_cores_result(logic, make_volume, segmenter, dtype):
     """Slicer's own conversion hangs for uint64, so the array is put into the node as VTK has it."""
     from vtk.util.numpy_support import numpy_to_vtk
 
     random = np.random.default_rng(0)
     array = random.integers(0, 2 if dtype == "bool" else 100, (3, 40, 40)).astype(dtype)
     stored = array.view(np.uint8) if dtype == "bool" else array
-    volume = make_volume(np.zeros((3, 40, 40), np.uint8))
+    volume = make_volume(np.zeros((3, 40, 40), np.uint8), LPS)
     scalars = numpy_to_vtk(stored.reshape(-1), deep=True)
     volume.GetImageData().GetPointData().SetScalars(scalars)
     node = logic.segment(volume)
-    assert node.GetSegmentation().GetNumberOfSegments() >= 0
+    names = {label.name: label.value for label in segmenter.bundle.labels}
+    expected = sitk.GetArrayFromImage(segmenter.segment(sitk.GetImageFromArray(stored)))
+    np.testing.assert_array_equal(label_map(node, volume, names), expected)
     assert node.GetAttribute("DinoUNet.Model") == "phantom-tiny"
+
+
+def test_a_region_gives_its_part_of_the_whole_result(logic, phantom, segmenter, make_volume, make_transform):
+    turned = sitk.Flip(sitk.PermuteAxes(phantom[0], (2, 0, 1)), (True, False, True))  # tilted and out of order
+    names = {label.name: label.value for label in segmenter.bundle.labels}
+    expected = sitk.GetArrayFromImage(segmenter.segment(turned))
+    volume = node_of(turned, make_volume)
+    transform = make_transform(rigid(5))
+    volume.SetAndObserveTransformNodeID(transform.GetID())
+    to_ras = image_to_ras(volume)
+    axes = to_ras[:3, :3] / np.linalg.norm(to_ras[:3, :3], axis=0)
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = axes, (to_ras @ [9.5, 39.5, 49.5, 1])[:3]
+    roi.SetSize(*(np.array([12, 40, 50]) * np.linalg.norm(to_ras[:3, :3], axis=0)))
+    roi.SetAndObserveObjectToNodeMatrix(vtk_matrix(matrix))
+    roi.SetAndObserveTransformNodeID(transform.GetID())
+    inside = (slice(25, 75), slice(20, 60), slice(4, 16))  # KJI
+    part = np.zeros_like(expected)
+    part[inside] = expected[inside]
+    assert part.any() and (part != expected).any()
+    np.testing.assert_array_equal(label_map(logic.segment(volume, roi=roi, batchSize=1), volume, names), part)
+
+
+def test_a_second_channel_elsewhere_is_brought_onto_the_first(logic, make_volume, make_transform, tmp_path):
+    bundle = make_bundle(channels=("T1", "T2"))
+    bundle.config["name"] = "two"
+    bundle.save(tmp_path / "two")
+    library.add(tmp_path / "two")
+    random = np.random.default_rng(3)
+    first = make_volume(random.normal(size=(4, 40, 44)).astype(np.float32), oblique(1, (1.0, 1.1, 3.0)), "T1")
+    second_place = image_to_ras(first) @ np.diag([0.9, 0.8, 0.7, 1.0])  # finer, and then moved by a registration
+    second = make_volume(random.normal(size=(6, 55, 50)).astype(np.float32), second_place, "T2")
+    moved = np.eye(4)
+    moved[:3, 3] = (2.0, -1.5, 0.5)
+    second.SetAndObserveTransformNodeID(make_transform(moved).GetID())
+
+    images = [image_of_node(node) for node in (first, second)]
+    resampled = resample_onto(images[1], images[0], transform=LPS @ moved @ LPS)
+    expected = sitk.GetArrayFromImage(Segmenter(bundle, "cpu", threads=1).segment([images[0], resampled]))
+    names = {label.name: label.value for label in bundle.labels}
+    node = logic.segment([first, second], "two", threads=1)
+    np.testing.assert_array_equal(label_map(node, first, names), expected)
+
+
+def image_of_node(node):
+    """A volume node as a SimpleITK image, from the node's own matrix."""
+    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+    matrix = LPS @ image_to_ras(node)
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(matrix[:3, 3].tolist())
+    return image
 
 
 def test_a_single_slice_is_segmented(logic, phantom, segmenter, make_volume):
