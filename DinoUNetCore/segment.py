@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from DinoUNetCore.command_line import Parser, run
+from DinoUNetCore.durations import in_words
 from DinoUNetCore.errors import UserError
 
 if TYPE_CHECKING:
@@ -162,19 +163,12 @@ class _Progress:
         if self.announce and done:
             self.announce = False
             if expected > LONG and done < total:
-                _write(f"{self.title}: this will take about {_duration(expected)} on this computer's CPU.", sys.stderr)
+                _write(f"{self.title}: this will take about {in_words(expected)} on this computer's CPU.", sys.stderr)
         self.bar.update(done - self.bar.n)
 
     def __exit__(self, *exception) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{minutes} minutes" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _write(text: str, file) -> None:

@@ -26,6 +26,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/dataset/torso/skeleton.py
   DinoUNetCore/demo.py
   DinoUNetCore/device.py
+  DinoUNetCore/durations.py
   DinoUNetCore/engine/__init__.py
   DinoUNetCore/engine/channel.py
   DinoUNetCore/engine/computer.py

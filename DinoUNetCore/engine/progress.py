@@ -2,6 +2,7 @@
 
 import time
 
+from DinoUNetCore.durations import in_words
 from DinoUNetCore.engine.job import Job
 
 BETWEEN = 0.1  # seconds between two events
@@ -25,17 +26,9 @@ class Progress:
             self._announce = False
             expected = elapsed * total / done
             if expected > LONG and done < total:
-                self._job.log("info", f"this will take about {duration(expected)} on the CPU.")
+                self._job.log("info", f"this will take about {in_words(expected)} on the CPU.")
         if done in (0, total) or now - self._last >= BETWEEN:
             self._last = now
             left = elapsed / done * (total - done) if done else None
             self._job.progress(done / total, left, "segmenting" if done < total else "finishing")
         self._job.check()
-
-
-def duration(seconds: float) -> str:
-    """In words that are as exact as an estimate deserves."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{minutes} minutes" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

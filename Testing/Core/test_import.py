@@ -12,6 +12,7 @@ PACKAGE = "DinoUNetCore"
 
 # What is not listed is a command, on the roof.
 FLOORS = {
+    "durations": 0,
     "errors": 0,
     "resources": 0,
     "files": 1,

@@ -15,13 +15,7 @@ from DinoUNetCore.inference.memory import OutOfMemory
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.volume.volume import Volume
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(

@@ -3,20 +3,13 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 from limited_memory import LimitedMemory
 from smooth_images import ORDERS, assert_same_grid, image_of, oblique, reordered, smooth, values
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.segmenter import Segmenter
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def box_of(labels, region):
