@@ -7,7 +7,7 @@ _HOMES = {  # loaded when first used: importing the package, and every --help, n
     "DinoUNet": "DinoUNetCore.network.dino_unet",
     "Segmenter": "DinoUNetCore.inference.segmenter",
     "ModelBundle": "DinoUNetCore.weights.bundle",
-    "load_bundle": "DinoUNetCore.weights.bundle",
+    "load_bundle": "DinoUNetCore.weights.bundle_reading",
 }
 
 __all__ = ["DinoUNet", "ModelBundle", "Segmenter", "load_bundle"]

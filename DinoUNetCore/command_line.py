@@ -3,9 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from DinoUNetCore.errors import UserError
+
+
+Result = TypeVar("Result")
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,6 +20,33 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def add_license_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--accept-dinov3-license, for commands that may download DINOv3 weights."""
+    parser.add_argument(
+        "--accept-dinov3-license",
+        action="store_true",
+        help="you have read and accept the DINOv3 License, under which DINOv3 weights are downloaded; remembered",
+    )
+
+
+def with_license(action: Callable[[], Result], accepted: bool) -> Result:
+    """The result of `action`, which may download DINOv3 weights; their licence is asked for on a terminal if needed.
+
+    accepted: whether --accept-dinov3-license was given.
+    """
+    from DinoUNetCore.weights import license
+
+    if accepted:
+        license.accept()
+    try:
+        return action()
+    except license.LicenseNotAccepted:
+        license.ask_on_terminal()
+        if not license.is_accepted():
+            raise
+        return action()
 
 
 def run(command: Callable[[], None]) -> NoReturn:

@@ -72,7 +72,7 @@ def demo(results: "Results", seed: int, model: str, device: str) -> None:
     from tqdm import tqdm
 
     from DinoUNetCore.inference.segmenter import Segmenter  # with torch, which --help does without
-    from DinoUNetCore.weights.bundle import load_bundle
+    from DinoUNetCore.weights.bundle_reading import load_bundle
 
     bundle = load_bundle(model)
     known = {label.name: label.value for label in bundle.labels if label.name in PHANTOM_LABELS}

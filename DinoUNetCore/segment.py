@@ -4,10 +4,11 @@ import sys
 import time
 from argparse import ArgumentTypeError, HelpFormatter, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from DinoUNetCore.command_line import Parser, run
+from DinoUNetCore.command_line import Parser, add_license_option, run, with_license
 from DinoUNetCore.durations import in_words
 from DinoUNetCore.errors import UserError
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from DinoUNetCore.device import choose_device
     from DinoUNetCore.inference.cases import check_writable, choose_outputs, find_cases
     from DinoUNetCore.inference.segmenter import Segmenter
-    from DinoUNetCore.weights.bundle import load_bundle
+    from DinoUNetCore.weights.bundle_reading import load_bundle
 
     choose_device(options.device)  # a mistyped device is told before anything is read
     bundle = load_bundle(options.model, options.backbone)
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _warn(f"{bundle.name} was trained without mirroring, so --mirror has no effect.")
     if options.backbone is not None and bundle.stores_backbone:
         _warn(f"{bundle.name} holds its own backbone, so --backbone has no effect.")
-    segmenter = Segmenter(
+    make_segmenter = partial(
+        Segmenter,
         bundle,
         options.device,
         batch_size=options.batch_size,
@@ -56,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         keep_largest=options.keep_largest,
         threads=options.threads,
         precision=options.precision,
+        say=_warn,
     )
+    segmenter = with_license(make_segmenter, options.accept_dinov3_license)
     failed = 0
     for case, output in waiting:
         try:
@@ -223,6 +227,7 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--backbone", metavar="FILE", help="DINOv3 weights, for a model that does not hold them (default: from the hub)"
     )
+    add_license_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: slower, often better")
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest piece of each label")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from DinoUNetCore.command_line import Parser, run
+from DinoUNetCore.command_line import Parser, add_license_option, run, with_license
 from DinoUNetCore.errors import UserError
 
 VARIANT_NAMES = ("tiny", "small", "small_plus", "base", "large", "huge_plus", "7b")
@@ -43,7 +43,9 @@ def make_parser() -> Parser:
     add("--plan", metavar="FILE", help="use this plan.json, perhaps edited, instead of making one")
     add("--groups", metavar="FILE", help='JSON {"groups": {case: group}}: cases of one group stay in one fold')
     add("--resample-channels", action="store_true", help="bring a case's channels onto the first one's grid")
-    add("--backbone", metavar="SOURCE", help="hub, random, or a file of DINOv3 weights (default: hub; tiny: random)")
+    backbone_help = "hub, random, a file or folder of DINOv3 weights, or timm's name of some (default: hub; tiny: random)"
+    add("--backbone", metavar="SOURCE", help=backbone_help)
+    add_license_option(parser)
     add("--train-backbone", action="store_true", help="train the backbone along (always so for tiny)")
     add("--precision", choices=("auto", "float32", "bfloat16", "float16"), help="(default: auto)")
     add("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
@@ -76,12 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started = time.monotonic()
     given = vars(make_parser().parse_args(arguments))
     folder, resume = Path(given.pop("output")), given.pop("resume", False)
+    accept_license = given.pop("accept_dinov3_license", False)
     for pair in {"spacing", "patch_size"} & given.keys():
         given[pair] = tuple(given[pair])
-    train(given, folder, resume, started)
+    train(given, folder, resume, started, accept_license)
 
 
-def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> None:
+def train(given: dict[str, Any], folder: Path, resume: bool, started: float, accept_license: bool = False) -> None:
     """given: the settings a user chose, by the names of `Settings`."""
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # older PyTorch lacks some operations on Apple's GPUs
     import torch
@@ -125,7 +128,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float) -> 
     # All that can be wrong is told before anything is written, so that the same command can be given again, mended.
     training, validation = plan.training_and_validation(settings.fold)
     notes = plan.check_against(dataset)
-    network = make_network(settings, plan, say)
+    network = with_license(lambda: make_network(settings, plan, say), accept_license)
     for note in [*plan.warnings, *notes]:
         say(f"warning: {note}")
     (folder / "metrics.json").unlink(missing_ok=True)  # of a shorter training: this one is not finished yet

@@ -60,6 +60,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/slices.py
   DinoUNetCore/inference/tiling.py
   DinoUNetCore/metrics.py
+  DinoUNetCore/model_list.py
   DinoUNetCore/network/__init__.py
   DinoUNetCore/network/adapter.py
   DinoUNetCore/network/backbone.py
@@ -97,12 +98,30 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/volume/volume.py
   DinoUNetCore/volume/writing.py
   DinoUNetCore/weights/__init__.py
+  DinoUNetCore/weights/backbone_folder.py
+  DinoUNetCore/weights/backbone_store.py
+  DinoUNetCore/weights/backbone_weights.py
   DinoUNetCore/weights/bundle.py
   DinoUNetCore/weights/bundle_files.py
+  DinoUNetCore/weights/bundle_reading.py
   DinoUNetCore/weights/dinov3.py
+  DinoUNetCore/weights/exporting.py
+  DinoUNetCore/weights/forms.py
+  DinoUNetCore/weights/hub.py
+  DinoUNetCore/weights/hub_download.py
+  DinoUNetCore/weights/hub_errors.py
+  DinoUNetCore/weights/inventory.py
   DinoUNetCore/weights/library.py
+  DinoUNetCore/weights/license.py
+  DinoUNetCore/weights/models_folder.py
+  DinoUNetCore/weights/nnunet_plans.py
   DinoUNetCore/weights/official.py
+  DinoUNetCore/weights/official_checkpoint.py
+  DinoUNetCore/weights/placement.py
+  DinoUNetCore/weights/streaming.py
+  DinoUNetCore/weights/tensor_files.py
   DinoUNetCore/weights/tensors.py
+  DinoUNetCore/weights/tensors_digest.py
   DinoUNetCore/worker.py
   )
 

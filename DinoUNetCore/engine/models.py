@@ -9,10 +9,11 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from DinoUNetCore.engine.progress import Loading
 from DinoUNetCore.engine.refusals import Refusal
-from DinoUNetCore.engine.requests import LARGEST_VOLUME
+from DinoUNetCore.engine.requests import HUB, LARGEST_VOLUME
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.weights import library
+from DinoUNetCore.weights import hub, library
 from DinoUNetCore.weights.bundle_files import CONFIG, LARGEST_CONFIG, check_config, digest, reading_problems
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from DinoUNetCore.weights.bundle import ModelBundle
 
 MOST_PUT, MOST_READY = 2, 2
-_HUB = "hf:"
 
 
 class Models:
@@ -38,13 +38,18 @@ class Models:
         entries += [_put_json(sha256, bundle) for sha256, bundle in self._put.items()]
         return json.dumps({"models": entries}, ensure_ascii=False).encode("utf-8", "replace")
 
-    def add(self, source: str, overwrite: bool) -> dict[str, Any]:
+    def add(self, source: str, overwrite: bool, loading: Loading) -> dict[str, Any]:
         """Copy a bundle of this machine, or of the Hugging Face Hub, into the library; returns its entry."""
-        if source.startswith(_HUB):
-            from DinoUNetCore.weights.bundle import fetch_bundle
-
-            source = fetch_bundle(source.removeprefix(_HUB))
+        if source.startswith(HUB):
+            source = hub.fetch_bundle(source.removeprefix(HUB), loading.downloaded)
         return _entry_json(library.add(source, overwrite))
+
+    def download(self, repository: str, loading: Loading) -> bytes:
+        """A bundle of the Hugging Face Hub as one zip, for the client's own library."""
+        folder = hub.fetch_bundle(repository, loading.downloaded)
+        if sum(path.stat().st_size for path in folder.iterdir()) > LARGEST_VOLUME:
+            raise UserError(f"{HUB}{repository} has more than 16 GiB, too much to send; download and add it by hand.")
+        return library.pack(folder)
 
     def remove(self, name: str) -> None:
         """Delete a model of the library."""
@@ -52,7 +57,7 @@ class Models:
 
     def put(self, sha256: str, archive: bytes) -> dict[str, Any]:
         """Keep a bundle that came as a zip; returns its entry. UserError if it is damaged or not the one announced."""
-        from DinoUNetCore.weights.bundle import unpack_bundle
+        from DinoUNetCore.weights.bundle_reading import unpack_bundle
 
         name = f"the model that was sent (SHA-256 {sha256[:12]}...)"
         with reading_problems(name), zipfile.ZipFile(io.BytesIO(archive)) as file:
@@ -86,11 +91,14 @@ class Models:
         """Whether the network need not be loaded first."""
         return (sha256, str(device)) in self._ready
 
-    def network(self, sha256: str, device: "torch.device") -> tuple["ModelBundle", "DinoUNet"]:
-        """The network on the device, and its bundle without tensors. OutOfMemory if the device cannot hold it."""
+    def network(self, sha256: str, device: "torch.device", loading: Loading) -> tuple["ModelBundle", "DinoUNet"]:
+        """The network on the device, and its bundle without tensors. OutOfMemory if the device cannot hold it.
+
+        A public backbone that this machine lacks is downloaded; LicenseNotAccepted if its license is in the way.
+        """
         key = (sha256, str(device))
         if key not in self._ready:
-            self._ready[key] = self._build(sha256, device)
+            self._ready[key] = self._build(sha256, device, loading)
         self._ready.move_to_end(key)
         if sha256 in self._put:
             self._put.move_to_end(sha256)
@@ -111,27 +119,27 @@ class Models:
         if torch is not None and torch.backends.mps.is_available():
             torch.mps.empty_cache()
 
-    def _build(self, sha256: str, device: "torch.device") -> tuple["ModelBundle", "DinoUNet"]:
+    def _build(self, sha256: str, device: "torch.device", loading: Loading) -> tuple["ModelBundle", "DinoUNet"]:
         from DinoUNetCore.inference.memory import OutOfMemory
 
         while len(self._ready) >= MOST_READY:  # before the new one needs the memory
             self._ready.popitem(last=False)
         bundle = self._put.get(sha256) or _load(sha256)
-        network = _network(bundle, device)
+        network = _network(bundle, device, loading)
         if network is None and self._ready:
             self.release()
-            network = _network(bundle, device)
+            network = _network(bundle, device, loading)
         if network is None:
             raise OutOfMemory(f"{bundle.name} needs more memory than {device} has free; close other programs.")
         return replace(bundle, tensors={}), network
 
 
-def _network(bundle: "ModelBundle", device: "torch.device") -> "DinoUNet | None":
+def _network(bundle: "ModelBundle", device: "torch.device", loading: Loading) -> "DinoUNet | None":
     """The bundle's network, or None if the device has too little memory."""
     from DinoUNetCore.inference.memory import is_out_of_memory
 
     try:
-        return bundle.build_network(device)
+        return bundle.build_network(device, progress=loading.downloaded, say=loading.say)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -139,14 +147,12 @@ def _network(bundle: "ModelBundle", device: "torch.device") -> "DinoUNet | None"
 
 
 def _load(sha256: str) -> "ModelBundle":
-    from DinoUNetCore.weights.bundle import load_bundle, unpack_bundle
+    from DinoUNetCore.weights.bundle_reading import load_bundle
 
     entry = next((entry for entry in library.list_entries() if entry.sha256 == sha256), None)
     if entry is None:
         raise Refusal("unknown_model", f"the engine has no model with the SHA-256 {sha256} any more; send it again.")
-    if entry.path.is_dir():
-        return load_bundle(entry.path)
-    return unpack_bundle(library.pack(entry.path), str(entry.path))
+    return load_bundle(entry.path)
 
 
 def _entry_json(entry: library.Entry) -> dict[str, Any]:

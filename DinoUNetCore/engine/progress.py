@@ -1,4 +1,4 @@
-"""How far a segmentation is and how long it will still take, told to the client in bearable doses."""
+"""How far work is and how long it will still take, told to the client in bearable doses."""
 
 import time
 
@@ -32,3 +32,30 @@ class Progress:
             left = elapsed / done * (total - done) if done else None
             self._job.progress(done / total, left, "segmenting" if done < total else "finishing")
         self._job.check()
+
+
+class Loading:
+    """What a client is told while a model is fetched and loaded. Raises Cancelled when nobody waits for it any more."""
+
+    def __init__(self, job: Job):
+        self._job = job
+        self._started: tuple[float, int] | None = None  # when, and how many bytes were there from an earlier attempt
+        self._last = 0.0
+
+    def say(self, sentence: str) -> None:
+        """What is unusual, such as a backbone that is larger than the device."""
+        self._job.log("warning", sentence)
+
+    def downloaded(self, done: int, total: int) -> None:
+        """So many bytes of a download are there."""
+        self._job.check()
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now, done
+        if done >= total > 0:
+            self._job.progress(0.0, None, "loading")
+        elif now - self._last >= BETWEEN:
+            self._last = now
+            since, before = self._started
+            left = (now - since) / (done - before) * (total - done) if done > before else None
+            self._job.progress(done / total if total else 0.0, left, "downloading")

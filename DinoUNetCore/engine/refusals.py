@@ -4,6 +4,7 @@ import sys
 import traceback
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.weights.license import LicenseNotAccepted
 
 LONGEST_SENTENCE = 2000
 
@@ -24,6 +25,8 @@ def answer_to(error: Exception) -> tuple[str, str]:
     """(code, sentence) for an error. Of those that are faults of the engine, standard error gets the traceback."""
     if isinstance(error, Refusal):
         return error.code, sentence(error)
+    if isinstance(error, LicenseNotAccepted):
+        return "license", sentence(error)
     if isinstance(error, UserError):
         return "bad_input", sentence(error)
     if isinstance(error, MemoryError):

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from DinoUNetCore.engine.refusals import Refusal
@@ -17,16 +17,20 @@ LARGEST_LENGTH = 1e9  # mm; of coordinates and spacings
 
 _DTYPE = re.compile(r"[<>|]([iu][1248]|f[48])")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_HUB = re.compile(r"hf:[\w.-]+/[\w.-]+", re.ASCII)
+HUB = "hf:"
+"""Before the names of models on the Hugging Face Hub."""
+_HUB = re.compile(HUB + r"[\w.-]+/[\w.-]+", re.ASCII)
 
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class Request:
-    """id: by which its events name it. parts: how many bytes of data follow, one number per image (or zip)."""
+    """id: by which its events name it. parts: how many bytes of data follow, one number per image (or zip).
+    accept_license: whether the client's user has accepted the license of DINOv3's weights."""
 
     id: int
+    accept_license: bool = field(default=False, kw_only=True)
 
     @property
     def parts(self) -> list[int]:
@@ -49,6 +53,13 @@ class AddModel(Request):
 
     source: str
     overwrite: bool
+
+
+@dataclass(frozen=True)
+class DownloadModel(Request):
+    """repository: "owner/name" on the Hugging Face Hub."""
+
+    repository: str
 
 
 @dataclass(frozen=True)
@@ -142,10 +153,9 @@ def parse_request(identity: int, fields: Mapping[str, Any]) -> Request:
         return Cancel(identity, _whole(fields, "target", 0, LARGEST_ID))
     if kind == "sample":
         return Sample(identity, _whole(fields, "seed", 0, LARGEST_ID))
-    if kind == "models":
-        return _models_request(identity, fields)
-    if kind == "segment":
-        return _segment_request(identity, fields)
+    if kind in ("models", "segment"):
+        request = (_models_request if kind == "models" else _segment_request)(identity, fields)
+        return replace(request, accept_license=_flag(fields, "accept_license"))
     raise _senseless("it is of no known kind")
 
 
@@ -157,11 +167,13 @@ def _models_request(identity: int, fields: Mapping[str, Any]) -> Request:
         return RemoveModel(identity, _text(fields, "name"))
     if action == "put":
         return PutModel(identity, _sha256(fields), _whole(fields, "total_bytes", 1, LARGEST_VOLUME))
-    if action not in ("add", "fetch"):
+    if action not in ("add", "fetch", "download"):
         raise _senseless("its action is not known")
     source = _text(fields, "source")
-    if (action == "fetch") != bool(_HUB.fullmatch(source)):
+    if (action != "add") != bool(_HUB.fullmatch(source)):
         raise Refusal("bad_input", f"{source} is not what can be added so; give a folder or zip, or hf:owner/name.")
+    if action == "download":
+        return DownloadModel(identity, source.removeprefix(HUB))
     return AddModel(identity, source, _flag(fields, "overwrite"))
 
 

@@ -13,7 +13,7 @@ from DinoUNetCore.engine.computer import usual_threads
 from DinoUNetCore.engine.images import volume_of
 from DinoUNetCore.engine.job import Job
 from DinoUNetCore.engine.models import Models
-from DinoUNetCore.engine.progress import Progress
+from DinoUNetCore.engine.progress import Loading, Progress
 from DinoUNetCore.engine.refusals import Refusal
 from DinoUNetCore.inference.memory import OutOfMemory
 from DinoUNetCore.inference.postprocessing import count_voxels
@@ -29,7 +29,7 @@ def prepare(job: Job, models: Models) -> None:
     if not models.is_ready(sha256, device):
         job.progress(0.0, None, "loading")
         with suppress(OutOfMemory):  # said, and mended where it can be, when the work begins
-            models.network(sha256, device)
+            models.network(sha256, device, Loading(job))
 
 
 def segment(job: Job, models: Models) -> None:
@@ -72,7 +72,7 @@ def _segmenter(job: Job, models: Models, sha256: str, device: torch.device, prec
     """On the device, or on the CPU where the device cannot hold the model. precision: None for the one asked for."""
     options, usual = job.request.options, usual_threads()
     try:
-        bundle, network = models.network(sha256, device)
+        bundle, network = models.network(sha256, device, Loading(job))
     except OutOfMemory:
         if device == _CPU:
             raise

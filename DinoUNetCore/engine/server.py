@@ -7,10 +7,12 @@ from DinoUNetCore.engine.channel import Channel
 from DinoUNetCore.engine.inbox import PREPARE, Inbox
 from DinoUNetCore.engine.job import Job
 from DinoUNetCore.engine.models import Models
+from DinoUNetCore.engine.progress import Loading
 from DinoUNetCore.engine.reader import start_reading
 from DinoUNetCore.engine.refusals import Cancelled, answer_to
 from DinoUNetCore.engine.requests import (
     AddModel,
+    DownloadModel,
     Hello,
     ListModels,
     PutModel,
@@ -21,6 +23,7 @@ from DinoUNetCore.engine.requests import (
     Unload,
 )
 from DinoUNetCore.engine.streams import take_over
+from DinoUNetCore.weights.license import accept
 
 # torch and what stands on it are imported when they are first needed: the first answers come at once.
 
@@ -44,6 +47,7 @@ class Server:
             Hello: self._hello,
             ListModels: self._list_models,
             AddModel: self._add_model,
+            DownloadModel: self._download_model,
             RemoveModel: self._remove_model,
             PutModel: self._put_model,
             Segment: self._segment,
@@ -56,6 +60,8 @@ class Server:
         while True:
             job, step = self._inbox.next()
             try:
+                if job.request.accept_license:
+                    accept(remember=False)
                 if step == PREPARE:
                     self._prepare(job)
                 else:
@@ -75,7 +81,10 @@ class Server:
         job.finish(data=memoryview(self._models.listed()))
 
     def _add_model(self, job: Job) -> None:
-        job.finish({"model": self._models.add(job.request.source, job.request.overwrite)})
+        job.finish({"model": self._models.add(job.request.source, job.request.overwrite, Loading(job))})
+
+    def _download_model(self, job: Job) -> None:
+        job.finish(data=memoryview(self._models.download(job.request.repository, Loading(job))))
 
     def _remove_model(self, job: Job) -> None:
         self._models.remove(job.request.name)

@@ -51,7 +51,9 @@ class Segmenter:
         keep_largest: keep only the largest connected piece of each label.
         threads: CPU threads, for the whole process; None leaves them as they are.
         precision: "float32", "bfloat16", "float16", or "auto": a short one on CUDA, float32 elsewhere.
-        network: a network to use in place of the bundle's stored one (during training).
+        network: a network on this device, to use in place of the bundle's stored one (during training).
+        progress: progress(done, total) in bytes while a backbone is downloaded.
+        say: takes a sentence if the backbone is too large for the device, and what that costs.
 
     Raises UserError for an unknown device and for a bundle whose network cannot be built.
     """
@@ -67,6 +69,8 @@ class Segmenter:
         threads: int | None = None,
         precision: str = "auto",
         network: DinoUNet | None = None,
+        progress: Progress | None = None,
+        say: Callable[[str], None] | None = None,
     ):
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise UserError(f"the batch size is {batch_size!r}; give a whole number above 0, or 'auto'.")
@@ -75,7 +79,10 @@ class Segmenter:
         if threads is not None:
             torch.set_num_threads(threads)
         self.bundle = bundle
-        self.network = bundle.build_network(self.device) if network is None else network.to(self.device)
+        if network is None:
+            dtype = None if precision == "auto" and self.precision == torch.float32 else self.precision
+            network = bundle.build_network(self.device, dtype, progress=progress, say=say)
+        self.network = network
         self.mirror_axes = [_AXES[axis] for axis in bundle.mirror] if mirror else []
         self.keep_largest = keep_largest
         self._batch_size = batch_size

@@ -1,5 +1,6 @@
 """The backbone: a DINOv3 vision transformer (timm's implementation) of which only patch features are used."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 PATCH = 16
 """Side of a DINOv3 patch in pixels."""
+ROPE_BASE = 100.0
+"""Base of the periods of the rotary position embedding."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Backbone(nn.Module):
         self.config = config
         self.taps = tuple(taps)
         self.trainable = trainable
+        self.loaded_sha256: str | None = None  # of the public weights that were loaded
         self.vit = Eva(
             patch_size=PATCH,
             dynamic_img_size=True,
@@ -59,7 +63,7 @@ class Backbone(nn.Module):
             use_abs_pos_emb=False,
             use_rot_pos_emb=True,
             rope_type="dinov3",
-            rope_temperature=100.0,
+            rope_temperature=ROPE_BASE,
             rope_rotate_half=True,
             use_fc_norm=False,
             norm_layer=partial(LayerNorm, eps=1e-5),
@@ -70,9 +74,16 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> "Backbone":
         return super().train(mode and self.trainable)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the matrices; the other parameters are float32 always."""
+        return self.vit.patch_embed.proj.weight.dtype
+
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: (B, 3, H, W), H and W multiples of 16 -> one (B, dim, H/16, W/16) per tap."""
-        with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()):
+        short = self.dtype != torch.float32
+        autocast = torch.autocast(x.device.type, self.dtype) if short else nullcontext()
+        with torch.set_grad_enabled(self.trainable and torch.is_grad_enabled()), autocast:
             return self.vit.forward_intermediates(
                 x, indices=list(self.taps), norm=True, output_fmt="NCHW", intermediates_only=True, stop_early=True
             )
@@ -87,4 +98,11 @@ class Backbone(nn.Module):
         current = self.vit.rope.periods
         if periods.shape != current.shape:
             raise ValueError(f"{periods.numel()} RoPE periods for a backbone that has {current.numel()}")
-        self.vit.rope.periods = periods.to(device=current.device, dtype=torch.float32)
+        device = periods.device if current.is_meta else current.device
+        self.vit.rope.periods = periods.to(device=device, dtype=torch.float32)
+
+
+def default_rope_periods(config: ViTConfig) -> Tensor:
+    """The (dim / heads / 4,) periods of a DINOv3 backbone whose file has none, in float32 as timm computes them."""
+    count = config.dim // config.heads // 4
+    return ROPE_BASE ** (2.0 * torch.arange(count, dtype=torch.float32, device="cpu") / (2 * count))

@@ -1,5 +1,7 @@
 """Dino U-Net: the boxes of the paper's figure put together."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +27,7 @@ class DinoUNet(nn.Module):
             (a -> a,a,a; a,b -> a,b,a), as the authors do; four and more by a learned 1x1 projection.
         num_classes: classes with the background, at least 2.
         train_backbone: None trains the backbone only where no public weights exist (tiny).
+        backbone_device: "meta" makes a backbone without weights, which are to be loaded.
 
     The parameters are random. Public backbone weights are loaded by `DinoUNetCore.weights.dinov3`.
     """
@@ -35,6 +38,7 @@ class DinoUNet(nn.Module):
         in_channels: int = 1,
         num_classes: int = 2,
         train_backbone: bool | None = None,
+        backbone_device: str | None = None,
     ):
         super().__init__()
         if isinstance(variant, str):
@@ -50,7 +54,8 @@ class DinoUNet(nn.Module):
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.channel_projection = _channel_projection(in_channels) if in_channels > 3 else None
-        self.backbone = Backbone(variant.vit, variant.taps, trainable=train_backbone)
+        with torch.device(backbone_device) if backbone_device else nullcontext():
+            self.backbone = Backbone(variant.vit, variant.taps, trainable=train_backbone)
         self.adapter = Adapter(
             dim, width=variant.spm_width, heads=variant.attention_heads, drop_path=variant.drop_path
         )

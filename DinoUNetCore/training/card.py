@@ -5,10 +5,10 @@ from typing import Any
 
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.network.dino_unet import DinoUNet
-from DinoUNetCore.network.variants import VARIANTS
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
+from DinoUNetCore.weights.dinov3 import HUB, find_backbone, is_timm_name
 
 
 def make_bundle(
@@ -18,7 +18,7 @@ def make_bundle(
 
     A frozen backbone that has a public name is not stored, whatever file it came from.
     """
-    timm_model = VARIANTS[settings.variant].timm_model
+    timm_model = network.variant.timm_model
     source = settings.backbone_source
     named = timm_model is not None and source != "random"
     stored = network.backbone.trainable or not named
@@ -28,7 +28,7 @@ def make_bundle(
         network=network,
         backbone={
             "name": timm_model if named else None,
-            "source": {"hub": "timm", "random": "random"}.get(source, "file"),
+            "source": "timm" if source == HUB or is_timm_name(source) else "random" if source == "random" else "file",
             "trained": network.backbone.trainable,
             "stored": stored,
         },
@@ -49,7 +49,11 @@ def make_bundle(
         training=training,
         metrics={},
     )
-    return ModelBundle(config, network_tensors(network, stored), model_card(config), config["name"])
+    licenses = {}
+    if stored and named:  # the weights are derived from public ones, whose licence goes with them
+        paths = find_backbone(source, timm_model).licenses
+        licenses = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in paths}
+    return ModelBundle(config, network_tensors(network, stored), model_card(config), config["name"], licenses)
 
 
 def with_metrics(bundle: ModelBundle, metrics: dict[str, Any]) -> ModelBundle:

@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,7 +39,8 @@ from DinoUNetCore.training.schedule import poly_factor
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.training.validation import dice_on_patches
 from DinoUNetCore.volume.labels import default_labels
-from DinoUNetCore.weights.dinov3 import load_backbone
+from DinoUNetCore.weights.dinov3 import find_backbone, is_timm_name, load_backbone
+from DinoUNetCore.weights.placement import TRAINING_RESERVE, choose_placement, place_backbone
 
 MEASURED_EPOCHS = 2  # with --minutes: after so many the number of epochs is fixed
 SECONDS_BETWEEN_PICTURES = 60
@@ -72,7 +74,7 @@ class Trainer:
         self.device = choose_device(settings.device)
         self.dtype = choose_precision(settings.precision, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)
         self.optimizer = self.recipe.make_optimizer(self.network)
         self.loss = make_loss()
         self.history: list[dict[str, Any]] = []
@@ -283,16 +285,34 @@ class Trainer:
 
 
 def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = print) -> DinoUNet:
-    """The network at the start of a training. UserError when its backbone's weights cannot be had."""
+    """The network at the start of a training, on its device. UserError when its backbone's weights cannot be had.
+
+    The matrices of a frozen public backbone are kept in the dtype they are computed in.
+    """
     torch.manual_seed(settings.seed)
-    channels = len(plan.channel_names) * plan.context_slices
-    network = DinoUNet(settings.variant, channels, len(plan.labels), settings.train_backbone)
-    timm_model = VARIANTS[settings.variant].timm_model
-    source = settings.backbone_source
-    if source != "random":
-        load_backbone(network.backbone, source, timm_model)
-    elif timm_model and not network.backbone.trainable:
-        say("warning: the backbone is random and frozen; add --train-backbone unless this is a test.")
+    channels, device = len(plan.channel_names) * plan.context_slices, choose_device(settings.device)
+    variant, source = VARIANTS[settings.variant], settings.backbone_source
+    if is_timm_name(source):
+        variant = replace(variant, timm_model=source)
+    weights = None if source == "random" else find_backbone(source, variant.timm_model)
+    network = DinoUNet(
+        variant, channels, len(plan.labels), settings.train_backbone, backbone_device="meta" if weights else None
+    )
+    if weights is None:
+        if variant.timm_model and not network.backbone.trainable:
+            say("warning: the backbone is random and frozen; add --train-backbone unless this is a test.")
+        return network.to(device)
+    if network.backbone.trainable:
+        load_backbone(network.backbone, weights, device)
+    else:
+        precision = choose_precision(settings.precision, device)
+        placement = choose_placement(weights, device, precision, reserve=TRAINING_RESERVE)
+        if placement.note:
+            say(f"warning: {placement.note}")
+        place_backbone(network.backbone, weights, device, placement)
+    for name, part in network.named_children():
+        if name != "backbone":
+            part.to(device)
     return network
 
 

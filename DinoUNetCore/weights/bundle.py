@@ -3,36 +3,42 @@
     config.json         what the model is: architecture, backbone, input, labels, training, metrics
     model.safetensors   its tensors; a frozen public backbone is named in config.json, not stored
     README.md           the model card
+    LICENSE*            of DINOv3 weights that it holds
+    backbone/           the backbone that it names, in bundles made to travel (see `exporting`)
 """
 
-import hashlib
-import io
 import json
 import os
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import give_usual_permissions
+from DinoUNetCore.network.backbone import Backbone
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import Variant
-from DinoUNetCore.resources import resources_folder
 from DinoUNetCore.volume.geometry import UNITS
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.weights.bundle_files import CARD, CONFIG, FORMAT_VERSION, WEIGHTS
-from DinoUNetCore.weights.dinov3 import backbone_sha256, load_named_backbone
-from DinoUNetCore.weights.tensors import file_sha256, save_tensors
+from DinoUNetCore.weights.dinov3 import (
+    BACKBONE_FILE,
+    backbone_sha256,
+    fill_buffers,
+    in_compute_dtype,
+    named_backbone,
+)
+from DinoUNetCore.weights.placement import choose_placement, place_backbone
+from DinoUNetCore.weights.tensors import assign_tensor, file_sha256, save_tensors
+
+_VIT = "backbone.vit."
 
 
 @dataclass
@@ -40,14 +46,16 @@ class ModelBundle:
     """A trained model and everything about it.
 
     config: the content of config.json (see the properties for its entries). tensors: the stored tensors, by the names
-    of `DinoUNet.state_dict`. source: where it was read, for messages. backbone_file: weights of a backbone that is not
-    stored, if they are not to come from the hub.
+    of `DinoUNet.state_dict`; those of a folder are read when they are asked for. source: where it was read, for
+    messages. licenses: texts by file name, of weights that stand under another licence. backbone_file: weights of a
+    backbone that is not stored, if they are not to come from the hub.
     """
 
     config: dict[str, Any]
-    tensors: dict[str, Tensor] = field(repr=False)
+    tensors: Mapping[str, Tensor] = field(repr=False)
     card: str = ""
     source: str = "the bundle"
+    licenses: dict[str, str] = field(default_factory=dict, repr=False)
     backbone_file: str | os.PathLike | None = None
 
     def __post_init__(self):
@@ -107,32 +115,69 @@ class ModelBundle:
         return self.config["backbone"]["stored"]
 
     def build_network(
-        self, device: torch.device | str = "cpu", backbone: str | os.PathLike | None = None
+        self,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype | None = None,
+        *,
+        backbone: str | os.PathLike | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> DinoUNet:
-        """The network with its weights, in eval mode, without gradients.
+        """The network with its weights on a device, in eval mode, without gradients. Nothing is held twice; on the CPU
+        it may share memory with the bundle.
 
-        A backbone that is not stored comes from the file `backbone`, else `backbone_file`, else as
-        `load_named_backbone` says, and is checked by its SHA-256.
+        dtype: in which the backbone's matrices are kept, the one it computes in; None: float32 if the device has room.
+        A backbone that is not stored comes from the file `backbone`, else `backbone_file`, else as `named_backbone`
+        says, and is checked by its SHA-256; one that is too large for the device is streamed (see `placement`).
+        progress(done, total): bytes of a download. say: takes sentences on what is unusual.
         """
-        network = DinoUNet(self.variant, self.in_channels, self.num_classes, train_backbone=False)
-        stored, record = self.stores_backbone, self.config["backbone"]
-        if not stored:
-            file = backbone or self.backbone_file
-            load_named_backbone(network.backbone, file, self.variant.timm_model, record["sha256"], self.source)
-        expected = {name for name in network.state_dict() if stored or not name.startswith("backbone.")}
-        if expected != set(self.tensors):
-            wrong = sorted(expected ^ set(self.tensors))
+        device = torch.device(device)
+        with torch.device("meta"):
+            network = DinoUNet(self.variant, self.in_channels, self.num_classes, train_backbone=False)
+        self._fill(network, device, dtype or torch.float32)
+        periods, stored = self.config["backbone"].get("rope_periods"), self.stores_backbone
+        if stored:
+            fill_buffers(network.backbone, None, device)
+        else:
+            self._add_backbone(network.backbone, backbone or self.backbone_file, device, dtype, progress, say)
+        if periods is not None:
+            network.backbone.rope_periods = torch.tensor(periods)
+        return network.requires_grad_(False).eval()
+
+    def _fill(self, network: DinoUNet, device: torch.device, dtype: torch.dtype) -> None:
+        """Put the bundle's tensors into a network that has none yet."""
+        expected = {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if self.stores_backbone or not name.startswith("backbone.")
+        }
+        if wrong := sorted(expected.keys() ^ set(self.tensors)):
             raise UserError(
                 f"{self.source} is damaged: {len(wrong)} tensors are missing or unknown, such as {wrong[0]}; "
                 "get the bundle again."
             )
-        try:
-            network.load_state_dict(self.tensors, strict=False)
-        except RuntimeError as error:
-            raise UserError(f"{self.source} is damaged: its tensors do not fit its {CONFIG}; get it again.") from error
-        if record.get("rope_periods") is not None:
-            network.backbone.rope_periods = torch.tensor(record["rope_periods"])
-        return network.requires_grad_(False).eval().to(device)
+        for name, place in expected.items():
+            tensor = self.tensors[name]
+            if tensor.shape != place.shape:
+                raise UserError(f"{self.source} is damaged: its tensors do not fit its {CONFIG}; get it again.")
+            if name.startswith(_VIT):
+                tensor = in_compute_dtype(name.removeprefix(_VIT), tensor, dtype)
+            else:
+                tensor = tensor.to(place.dtype)
+            assign_tensor(network, name, tensor.to(device))
+
+    def _add_backbone(self, backbone: Backbone, file, device: torch.device, dtype, progress, say) -> None:
+        sha256 = self.config["backbone"]["sha256"]
+        weights = named_backbone(file, self.variant.timm_model, sha256, progress)
+        placement = choose_placement(weights, device, dtype)
+        if placement.note and say:
+            say(placement.note)
+        place_backbone(backbone, weights, device, placement)
+        if backbone.loaded_sha256 != sha256:
+            raise UserError(
+                f"{weights.origin} does not hold the backbone weights that {self.source} was trained with (the SHA-256 "
+                f"differs); name the file that does by --backbone FILE or {BACKBONE_FILE}."
+            )
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """Write the bundle to a folder, or to one file if `path` ends in .zip; whole or not at all."""
@@ -162,6 +207,8 @@ class ModelBundle:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         save_tensors(folder / WEIGHTS, tensors)
         give_usual_permissions(folder / WEIGHTS)
+        for name, text in self.licenses.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
         config = dict(self.config, weights={"file": WEIGHTS, "sha256": file_sha256(folder / WEIGHTS)})
         for name, text in ((CONFIG, json.dumps(config, indent=2, ensure_ascii=False)), (CARD, self.card.rstrip())):
             (folder / name).write_text(text + "\n", encoding="utf-8", newline="\n")
@@ -174,94 +221,6 @@ def network_tensors(network: DinoUNet, store_backbone: bool) -> dict[str, Tensor
         for name, tensor in network.state_dict().items()
         if store_backbone or not name.startswith("backbone.")
     }
-
-
-def load_bundle(source: str | os.PathLike, backbone: str | os.PathLike | None = None) -> ModelBundle:
-    """Read a bundle: a folder, a zip, the name of a bundle that comes with the package, or "hf:owner/name".
-
-    backbone: a file with the weights of a backbone that the bundle names and does not store; it is read when the
-    network is built. Without it they come from the file that DINOUNET_BACKBONE names, or from the hub.
-
-    UserError when there is none, when it is damaged, of an unknown version, or its hash is wrong.
-    """
-    return replace(_read_bundle(source), backbone_file=backbone)
-
-
-def _read_bundle(source: str | os.PathLike) -> ModelBundle:
-    text = os.fspath(source)
-    if text.startswith("hf:"):
-        return _read_folder(fetch_bundle(text.removeprefix("hf:")), text)
-    path = Path(text)
-    if not path.exists() and len(path.parts) == 1:
-        embedded = resources_folder() / "Models" / text
-        path = embedded if embedded.is_dir() else path
-    if path.is_dir():
-        return _read_folder(path, text)
-    if not path.is_file():
-        known = ", ".join(sorted(entry.name for entry in (resources_folder() / "Models").glob("*/")))
-        raise UserError(f"there is no model bundle {text}; give a bundle's folder or zip, or one of: {known}.")
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for name in (CONFIG, WEIGHTS, CARD):
-                    if name != CARD or CARD in archive.namelist():
-                        archive.extract(name, temporary)
-        except (zipfile.BadZipFile, zlib.error, KeyError, OSError, RuntimeError, EOFError) as error:
-            raise UserError(f"{text} is not a model bundle or is damaged ({error}); get it again.") from error
-        return _read_folder(Path(temporary), text)
-
-
-def unpack_bundle(archive: bytes | bytearray, source: str) -> ModelBundle:
-    """Read a bundle from the bytes of a zip with its files at the top; nothing is written to disk.
-
-    UserErrors as those of `load_bundle`; `source` is for them.
-    """
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as file:
-            config = json.loads(file.read(CONFIG).decode("utf-8"))
-            weights = file.read(WEIGHTS)
-            card = file.read(CARD).decode("utf-8") if CARD in file.namelist() else ""
-        if hashlib.sha256(weights).hexdigest() != config["weights"]["sha256"]:
-            raise ValueError(f"the SHA-256 of {WEIGHTS} is not the one in {CONFIG}")
-        tensors = safetensors.torch.load(weights)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged archive makes zipfile raise many kinds
-        raise UserError(f"{source} is not a model bundle or is damaged ({error}); get it again.") from error
-    return ModelBundle(config, tensors, card, source)
-
-
-def _read_folder(folder: Path, source: str) -> ModelBundle:
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise UserError(f"{source} is not a model bundle: it has no {name}.")
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        expected = config["weights"]["sha256"] if config.get("format_version") == FORMAT_VERSION else None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{source} is damaged: its {CONFIG} cannot be read ({error}); get the bundle again.") from error
-    if expected is not None and file_sha256(folder / WEIGHTS) != expected:
-        raise UserError(f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
-    try:
-        # read as a whole, not mapped: the folder of an unpacked zip is gone afterwards
-        tensors = safetensors.torch.load((folder / WEIGHTS).read_bytes())
-    except safetensors.SafetensorError as error:
-        raise UserError(f"{source} is damaged: {WEIGHTS} cannot be read ({error}); get the bundle again.") from error
-    card = (folder / CARD).read_text(encoding="utf-8") if (folder / CARD).is_file() else ""
-    return ModelBundle(config, tensors, card, source)
-
-
-def fetch_bundle(repository: str) -> Path:
-    """Download a bundle of the Hugging Face Hub ("owner/name") into the hub's cache; returns its folder there."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(repository, allow_patterns=[CONFIG, WEIGHTS, CARD, "LICENSE*"]))
-    except Exception as error:  # the hub library raises many kinds; each means that the bundle cannot be had now
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"the bundle hf:{repository} cannot be downloaded ({reason}); check its name and the network."
-        ) from error
 
 
 def _pack(folder: Path, archive: Path) -> None:

@@ -2,21 +2,32 @@
 
 import hashlib
 import json
+import os
 import re
+import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import give_usual_permissions
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+BACKBONE = "backbone"
+"""The sub-folder with the backbone that the bundle names, in bundles made to travel."""
 LARGEST_CONFIG = 512 << 10  # bytes
 
 _LICENSE = re.compile(r"LICEN[CS]E[\w.-]*", re.ASCII)
+
+_BLOCK = 1 << 20  # bytes copied at once
+_MOST_ENTRIES = 1000
+_EXPANSION = 20  # bytes out of one byte of a zip; trained weights stay below 3
+_FREE_EXPANSION = 16 << 20  # bytes: texts shrink more, and are small
+_DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def digest(config: bytes) -> str:
@@ -26,10 +37,15 @@ def digest(config: bytes) -> str:
 
 @dataclass(frozen=True)
 class BundleFiles:
-    """The files of a bundle in a folder or zip, by their plain names. root: before them in the zip."""
+    """The files of a bundle in a folder or zip, by their plain names.
+
+    backbone: the names of the files in its sub-folder BACKBONE, to be opened with that before them. root: what is
+    before all names in the zip.
+    """
 
     path: Path
     names: list[str]
+    backbone: list[str]
     archive: zipfile.ZipFile | None = None
     root: str = ""
 
@@ -48,14 +64,77 @@ def opened(path: Path) -> Iterator[BundleFiles]:
     if not path.exists():
         raise UserError(f"{path} does not exist; give a model's folder or zip.")
     if path.is_dir():
-        yield BundleFiles(path, _wanted(path, [entry.name for entry in path.iterdir() if entry.is_file()]))
+        yield BundleFiles(path, _wanted(path, _files_in(path)), _files_in(path / BACKBONE))
         return
-    with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as file, safe_archive(file, path) as archive:
         inside = archive.namelist()
-        configs = [name for name in inside if name.count("/") <= 1 and name.rpartition("/")[2] == CONFIG]
-        root = min(configs, key=len, default="").removesuffix(CONFIG)
+        root = _root(inside)
         names = [name.removeprefix(root) for name in inside if name.startswith(root)]
-        yield BundleFiles(path, _wanted(path, names), archive, root)
+        backbone = [name.removeprefix(f"{BACKBONE}/") for name in names if name.startswith(f"{BACKBONE}/")]
+        yield BundleFiles(path, _wanted(path, names), [name for name in backbone if name], archive, root)
+
+
+@contextmanager
+def safe_archive(file: BinaryIO, source: Path | str) -> Iterator[zipfile.ZipFile]:
+    """A zip that can be unpacked without harm. UserError, before anything is read from it, if it is not one."""
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        if harm := _harm(archive.infolist(), size):
+            raise UserError(f"{source} is not unpacked: {harm}; get a sound one from its maker.")
+        yield archive
+
+
+def _harm(entries: list[zipfile.ZipInfo], size: int) -> str | None:
+    """What speaks against unpacking a zip of `size` bytes. Its entries never give more than they announce."""
+    if len(entries) > _MOST_ENTRIES:
+        return f"it has {len(entries)} entries, and a model has a few"
+    expanded = sum(entry.file_size for entry in entries)
+    if expanded > _EXPANSION * size + _FREE_EXPANSION:
+        return f"its {size / 1e6:.1f} MB would become {expanded / 1e6:.0f} MB, which weights cannot"
+    names = set()
+    for entry in entries:
+        name, kind = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
+        if name.startswith(("/", "\\")) or _DRIVE.match(name) or ".." in re.split(r"[/\\]", name):
+            return f"its entry {name} lies outside of it"
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            return f"its entry {name} is a link or device"
+        if name.casefold() in names:
+            return f"its entry {name} is there twice"
+        if entry.flag_bits & 1:
+            return f"its entry {name} is encrypted"
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return f"its entry {name} is compressed in an unusual way (stored and deflated ones are read)"
+        names.add(name.casefold())
+    return None
+
+
+def holds_bundle(path: Path) -> bool:
+    """Whether a folder or zip is meant to be a bundle, sound or not; other programs' models have a config.json too."""
+    with reading_problems(path):
+        if path.is_dir():
+            data = (path / CONFIG).read_bytes() if (path / CONFIG).is_file() else None
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                config = _root(archive.namelist()) + CONFIG
+                data = archive.open(config).read(LARGEST_CONFIG + 1) if config in archive.namelist() else None
+        else:
+            data = None
+    if data is None:
+        return path.suffix.lower() == ".zip"
+    try:
+        return "format_version" in json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError, TypeError):
+        return True
+
+
+def _root(names: list[str]) -> str:
+    """What is before the names of a bundle's files in a zip: nothing, or its one folder."""
+    configs = [name for name in names if name.count("/") <= 1 and name.rpartition("/")[2] == CONFIG]
+    return min(configs, key=len, default="").removesuffix(CONFIG)
+
+
+def _files_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
 
 
 def _wanted(path: Path, names: list[str]) -> list[str]:
@@ -63,6 +142,38 @@ def _wanted(path: Path, names: list[str]) -> list[str]:
         if needed not in names:
             raise UserError(f"{path} is no model: it has no {needed}; give a model's folder or zip.")
     return sorted({name for name in names if name in (CONFIG, WEIGHTS, CARD) or _LICENSE.fullmatch(name)})
+
+
+def copy_out(file: BinaryIO, path: Path) -> str:
+    """Write the rest of an open file to `path`, down to the disk; returns its SHA-256."""
+    with path.open("wb") as copy:
+        sha256 = _copy(file, copy)
+        copy.flush()
+        os.fsync(copy.fileno())
+    give_usual_permissions(path)
+    return sha256
+
+
+def pack_file(archive: zipfile.ZipFile, name: str, file: BinaryIO) -> str:
+    """Add the rest of an open file to a zip as it is, since weights do not compress; returns its SHA-256."""
+    entry = zipfile.ZipInfo(name)  # of the same date always: what is the same gives the same zip
+    entry.external_attr = (stat.S_IFREG | 0o644) << 16
+    with archive.open(entry, "w", force_zip64=True) as copy:
+        return _copy(file, copy)
+
+
+def stream_sha256(file: BinaryIO) -> str:
+    """The SHA-256 of the rest of an open file."""
+    return _copy(file)
+
+
+def _copy(source: BinaryIO, target: IO[bytes] | None = None) -> str:
+    total = hashlib.sha256()
+    while block := source.read(_BLOCK):
+        total.update(block)
+        if target is not None:
+            target.write(block)
+    return total.hexdigest()
 
 
 @contextmanager
@@ -93,7 +204,7 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
             "update the program or get another bundle."
         )
     try:
-        inputs, labels = config["input"], config["labels"]
+        inputs, labels, backbone = config["input"], config["labels"], config["backbone"]
         channels, schemes = inputs["channel_names"], [entry["scheme"] for entry in inputs["normalization"]]
         sound = {
             "name": isinstance(config["name"], str) and config["name"] != "",
@@ -101,6 +212,7 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
             "dimension": inputs["dimension"] in (2, 3),
             "labels": len(labels) > 0 and all(isinstance(entry["name"], str) for entry in labels),
             "sha256": isinstance(config["weights"]["sha256"], str),
+            "backbone": isinstance(backbone["stored"], bool) and isinstance(backbone["sha256"], str),
         }
         wrong = ", ".join(name for name, is_sound in sound.items() if not is_sound)
     except (KeyError, TypeError, AttributeError) as error:

@@ -1,128 +1,108 @@
-"""Public DINOv3 backbone weights, from timm's Hugging Face repositories or from a file.
-
-The weights stand under the DINOv3 License (https://ai.meta.com/resources/models-and-libraries/dinov3-license/), which
-a user accepts before the first download.
-"""
+"""Where the public weights of a DINOv3 backbone come from, and how they get into the network."""
 
 import os
-from collections.abc import Mapping
+import re
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 import torch
-from timm.models.eva import checkpoint_filter_fn
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.network.backbone import Backbone
-from DinoUNetCore.weights.tensors import tensors_sha256
+from DinoUNetCore.network.backbone import Backbone, default_rope_periods
+from DinoUNetCore.weights.backbone_weights import BackboneWeights
+from DinoUNetCore.weights.tensors import TensorDigest, assign_tensor, tensors_sha256
 
-ACCEPT_LICENSE = "DINOUNET_ACCEPT_DINOV3_LICENSE"
-"""Environment variable: 1 states that the user accepts the DINOv3 License."""
+HUB = "hub"
 BACKBONE_FILE = "DINOUNET_BACKBONE"
 """Environment variable: a file of backbone weights for bundles that name their backbone instead of storing it."""
-LICENSE_URL = "https://ai.meta.com/resources/models-and-libraries/dinov3-license/"
+_TIMM_NAME = re.compile(r"vit_[a-z0-9_]+_patch16_dinov3(_qkvb)?\.(lvd1689m|sat493m)")
+_TOKENS = ("cls_token", "reg_token")
 
 
-def load_backbone(backbone: Backbone, source: str | os.PathLike, timm_model: str | None) -> None:
-    """Load public weights into `backbone`.
+def find_backbone(
+    source: str | os.PathLike, timm_model: str | None, sha256: str | None = None, progress=None
+) -> BackboneWeights:
+    """The public weights that `source` names.
 
-    source: "hub" for timm's repository of `timm_model`, or a .safetensors or .pth file with timm's or Meta's names.
-    UserError when the weights cannot be had or do not fit.
+    source: "hub", or a file or folder of any form (see `BackboneWeights`), or the name of other weights that timm has
+    ("vit_large_patch16_dinov3_qkvb.sat493m"). For "hub" those of `timm_model` are taken from the hub's cache, or from
+    the library (imported there; with `sha256` those of this SHA-256), or are downloaded.
+    progress(done, total) in bytes while they are downloaded.
+
+    UserError when they cannot be had.
     """
-    path = _fetch(timm_model) if source == "hub" else Path(source)
-    tensors = _read_tensors(path)
-    load_backbone_tensors(backbone, tensors, str(path))
+    from DinoUNetCore.weights import backbone_store, hub
+
+    if source != HUB and not (is_timm_name(source) and not Path(source).exists()):
+        return BackboneWeights(source)
+    name = timm_model if source == HUB else str(source)
+    if name is None:
+        raise UserError("this variant has no public backbone weights; train it from random ones (--backbone random).")
+    stored = backbone_store.find(sha256) if sha256 else backbone_store.find_named(name)
+    folder = stored or hub.cached_backbone(name) or hub.fetch_backbone(name, progress)
+    weights = BackboneWeights(folder)
+    weights.origin = f"timm/{name}" if stored is None else str(folder)
+    return weights
+
+
+def is_timm_name(source: str | os.PathLike) -> bool:
+    """Whether this is how timm names DINOv3 weights."""
+    return _TIMM_NAME.fullmatch(os.fspath(source)) is not None
 
 
 def check_backbone_file(path: str | os.PathLike) -> None:
-    """UserError if there is no such file."""
-    if not Path(path).is_file():
+    """UserError if there is no such file or folder."""
+    if not Path(path).exists() and not is_timm_name(path):
         raise UserError(f"the backbone file {path} does not exist; check the name.")
 
 
-def load_named_backbone(
-    backbone: Backbone, file: str | os.PathLike | None, timm_model: str | None, sha256: str, bundle: str
-) -> None:
-    """Load the backbone that a bundle names by its SHA-256 (of `backbone_sha256`).
-
-    It comes from `file`, else from the file in DINOUNET_BACKBONE, else from timm's repository. `bundle` is for
-    messages. UserError when the weights cannot be had, do not fit or are others.
-    """
-    if file is None and (file := os.environ.get(BACKBONE_FILE) or None) and not Path(file).is_file():
+def named_backbone(
+    file: str | os.PathLike | None, timm_model: str | None, sha256: str, progress=None
+) -> BackboneWeights:
+    """The backbone that a bundle names: from `file`, else from the file in DINOUNET_BACKBONE, else as for "hub"."""
+    if file is None and (file := os.environ.get(BACKBONE_FILE) or None) and not Path(file).exists():
         raise UserError(f"{BACKBONE_FILE} names the backbone file {file}, which does not exist; correct or unset it.")
-    load_backbone(backbone, file or "hub", timm_model)
-    if backbone_sha256(backbone) != sha256:
-        raise UserError(
-            f"{file or f'timm/{timm_model}'} does not hold the backbone weights that {bundle} was trained with (the "
-            f"SHA-256 differs); name the file that does by --backbone FILE or {BACKBONE_FILE}."
-        )
+    return find_backbone(file or HUB, timm_model, sha256, progress)
 
 
-def load_backbone_tensors(backbone: Backbone, tensors: Mapping[str, Tensor], name: str) -> None:
-    """Load tensors under timm's or Meta's names; Meta's RoPE periods are kept. `name` is for messages."""
-    tensors = dict(tensors)
-    periods = tensors.pop("rope_embed.periods", None)
-    if "storage_tokens" in tensors:
-        tensors = checkpoint_filter_fn(tensors, backbone.vit)
-    expected = backbone.vit.state_dict()
-    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(("head.", "fc_norm."))}
-    wrong = sorted(set(expected) ^ set(tensors))
-    wrong += [key for key in expected if key in tensors and expected[key].shape != tensors[key].shape]
-    if wrong:
-        raise UserError(
-            f"{name} does not hold the weights of this backbone (width {backbone.config.dim}, depth "
-            f"{backbone.config.depth}): {len(wrong)} tensors differ, such as {wrong[0]}; give the file of this variant."
-        )
-    backbone.vit.load_state_dict(tensors)
-    if periods is not None:
-        backbone.rope_periods = periods
+def load_backbone(
+    backbone: Backbone,
+    weights: BackboneWeights,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Put public weights into `backbone` (which may be on the meta device), and their SHA-256.
+
+    Tensor by tensor: from the file to `device`, matrices in `dtype`, the rest in float32, which gives the same numbers
+    as float32 matrices under autocast. The file's RoPE periods are kept, else they are computed.
+
+    UserError when they do not fit.
+    """
+    weights.check(backbone.config)
+    digest = TensorDigest()
+    for name, tensor in weights.tensors():
+        digest.update(name, tensor)
+        assign_tensor(backbone.vit, name, in_compute_dtype(name, tensor, dtype).to(device))
+    fill_buffers(backbone, weights.periods, device)
+    backbone.loaded_sha256 = digest.hexdigest()
+
+
+def in_compute_dtype(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of a backbone in the dtype in which it is kept for computing in `dtype`."""
+    is_matrix = tensor.ndim > 1 and name not in _TOKENS
+    return tensor.to(dtype if is_matrix else torch.float32)
+
+
+def fill_buffers(backbone: Backbone, periods: Tensor | None, device: torch.device | str) -> None:
+    """What files of weights lack: RoPE periods (those given, or those that DINOv3 computes), the keys' zero biases."""
+    for name, buffer in backbone.vit.named_buffers():
+        if name.endswith(".k_bias"):
+            assign_tensor(backbone.vit, name, torch.zeros(buffer.shape, device=device))
+    backbone.rope_periods = (default_rope_periods(backbone.config) if periods is None else periods).to(device)
 
 
 def backbone_sha256(backbone: Backbone) -> str:
-    """What identifies a backbone's weights in a bundle: the tensors, without the RoPE periods."""
+    """What identifies a backbone's weights in a bundle: the float32 tensors, without the RoPE periods."""
+    if backbone.loaded_sha256 and not backbone.trainable:
+        return backbone.loaded_sha256
     return tensors_sha256(backbone.vit.state_dict())
-
-
-def _fetch(timm_model: str | None) -> Path:
-    if timm_model is None:
-        raise UserError("this variant has no public backbone weights; train it from random ones (--backbone random).")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    repository, filename = f"timm/{timm_model}", "model.safetensors"
-    try:
-        return Path(hf_hub_download(repository, filename, local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    if os.environ.get(ACCEPT_LICENSE) != "1":
-        raise UserError(
-            f"the backbone {timm_model} stands under the DINOv3 License: read {LICENSE_URL} and set the environment "
-            f"variable {ACCEPT_LICENSE}=1 to accept it, or name a file that you have by --backbone FILE."
-        )
-    try:
-        return Path(hf_hub_download(repository, filename))
-    except Exception as error:  # the hub library raises many kinds; each means that the file cannot be had now
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"the backbone weights {repository} cannot be downloaded ({reason}); check the network, or name a file "
-            "that you have by --backbone FILE."
-        ) from error
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    check_backbone_file(path)
-    try:
-        with open(path, "rb") as file:
-            is_zip_or_pickle = file.read(2) in (b"PK", b"\x80\x02")
-        if not is_zip_or_pickle:
-            return safetensors.torch.load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, safetensors.SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{path} is not a readable file of weights (.safetensors or .pth); fetch it again.") from error
-    except Exception as error:  # pickle.UnpicklingError and whatever a damaged pickle stream provokes
-        raise UserError(f"{path} is damaged or holds more than weights, and is not loaded; fetch it again.") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise UserError(f"{path} holds no plain table of tensors; give Meta's or timm's file of backbone weights.")
-    return tensors

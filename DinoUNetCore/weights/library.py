@@ -3,14 +3,9 @@
 Needs nothing but the standard library, so that 3D Slicer uses it without torch.
 """
 
-import hashlib
 import io
 import os
 import re
-import shutil
-import sys
-import tempfile
-import time
 import unicodedata
 import zipfile
 from contextlib import suppress
@@ -19,23 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import PARTIAL, give_usual_permissions
 from DinoUNetCore.resources import resources_folder
+from DinoUNetCore.weights import backbone_store
 from DinoUNetCore.weights.bundle_files import (
     CONFIG,
     WEIGHTS,
     BundleFiles,
     check_config,
+    copy_out,
     digest,
     opened,
+    pack_file,
     reading_problems,
+    stream_sha256,
 )
+from DinoUNetCore.weights.models_folder import VARIABLE, models_folder, workshop
 
-VARIABLE = "DINOUNET_MODELS"
-"""The environment variable that names another folder."""
+__all__ = ["VARIABLE", "Entry", "add", "check", "file_name", "list_entries", "models_folder", "pack", "remove"]
 
-_BLOCK = 1 << 20
-_ABANDONED = 24 * 3600  # seconds after which unfinished copies were left by a process that was killed
 _LONGEST_NAME = 100  # bytes in UTF-8: temporary names add to it
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.ASCII)
 
@@ -45,8 +41,8 @@ class Entry:
     """A model that can be chosen.
 
     name: of its folder or zip. sha256: of its config.json, by which engines know it. config: the content of that file.
-    source: "embedded" or "library". problem: None, or a sentence that says why it cannot be used; sha256 and config are
-    empty then.
+    source: "embedded" or "library". holds_backbone: whether the backbone that it names lies in it. problem: None, or a
+    sentence that says why it cannot be used; sha256 and config are empty then.
     """
 
     name: str
@@ -54,23 +50,8 @@ class Entry:
     source: str
     sha256: str = ""
     config: dict[str, Any] = field(default_factory=dict, repr=False)
+    holds_backbone: bool = False
     problem: str | None = None
-
-
-def models_folder() -> Path:
-    """Where the user's models are kept; it need not exist yet. UserError if the user has no home."""
-    if os.environ.get(VARIABLE):
-        return Path(os.environ[VARIABLE]).expanduser()
-    try:
-        if sys.platform == "win32":
-            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        elif sys.platform == "darwin":
-            base = Path.home() / "Library" / "Application Support"
-        else:
-            base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    except RuntimeError as error:
-        raise UserError(f"there is no home folder to keep models in; name a folder by {VARIABLE}.") from error
-    return base / "DinoUNet" / "Models"
 
 
 def list_entries() -> list[Entry]:
@@ -81,25 +62,26 @@ def list_entries() -> list[Entry]:
 def add(source: str | os.PathLike, overwrite: bool = False) -> Entry:
     """Copy a bundle (a folder, or a zip of its files or of its folder) into the library, under its config's name.
 
+    A backbone that lies in it goes into the store of backbones, where all models find it.
+
     UserError, and the library is as it was: no bundle, an unknown version, weights whose SHA-256 is wrong, a name that
-    is taken (by a model of the library: unless `overwrite`), no space.
+    is taken (by another model of the library: unless `overwrite`), no space.
     """
     source, folder = Path(source), models_folder()
     with reading_problems(source), opened(source) as bundle:
-        config = check_config(source, bundle.read(CONFIG))
+        data = bundle.read(CONFIG)
+        config = check_config(source, data)
         name = file_name(config["name"])
-        taken = _clashes(name, config["name"], overwrite)
+        taken = _clashes(name, config["name"], None if overwrite else digest(data))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(folder)
-            with _temporary_folder(folder) as temporary:
-                new = Path(temporary) / "bundle"
+            with workshop() as temporary:
+                new = temporary / "bundle"
                 new.mkdir()
-                if _copy(bundle, new) != config["weights"]["sha256"]:
-                    raise UserError(
-                        f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again."
-                    )
-                _put_in_place(new, folder / name, taken, Path(temporary))
+                sums = {name: _copy(bundle, name, new) for name in bundle.names}
+                if sums[WEIGHTS] != config["weights"]["sha256"]:
+                    raise _wrong_weights(source)
+                with backbone_store.receiving(bundle, config, temporary):
+                    _put_in_place(new, folder / name, taken, temporary)
         except OSError as error:
             raise UserError(
                 f"cannot write {folder / name}: {error.strerror or error}; "
@@ -116,23 +98,38 @@ def remove(name: str) -> None:
         why = "comes with the program and stays" if embedded else "is not in the library"
         raise UserError(f"the model {name} {why}; choose one of {models_folder()}.")
     try:
-        with _temporary_folder(entry.path.parent) as temporary:
-            os.replace(entry.path, Path(temporary) / "old")  # in one step: half a model is never listed
+        with workshop() as temporary:
+            os.replace(entry.path, temporary / "old")  # in one step: half a model is never listed
     except OSError as error:
         raise UserError(
             f"cannot delete {entry.path}: {error.strerror or error}; close what uses it and check its permissions."
         ) from error
 
 
+def check(path: str | os.PathLike) -> None:
+    """Read all of a bundle. UserError if it is damaged."""
+    path = Path(path)
+    with reading_problems(path), opened(path) as bundle:
+        config = check_config(path, bundle.read(CONFIG))
+        with bundle.open(WEIGHTS) as file:
+            if stream_sha256(file) != config["weights"]["sha256"]:
+                raise _wrong_weights(path)
+        if bundle.backbone:
+            backbone_store.check_in_bundle(bundle, config)
+
+
 def pack(path: str | os.PathLike) -> bytes:
-    """A bundle as the bytes of one zip, to be sent to an engine. UserError if it cannot be read."""
+    """A bundle as the bytes of one zip, to be sent to an engine, without a backbone that it names.
+
+    UserError if it cannot be read.
+    """
     path = Path(path)
     with reading_problems(path), opened(path) as bundle:
         packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # weights do not compress
+        with zipfile.ZipFile(packed, "w") as archive:
             for name in bundle.names:
-                with bundle.open(name) as file, archive.open(name, "w", force_zip64=True) as copy:
-                    shutil.copyfileobj(file, copy, _BLOCK)
+                with bundle.open(name) as file:
+                    pack_file(archive, name, file)
         return packed.getvalue()
 
 
@@ -148,7 +145,7 @@ def _entry(path: Path, name: str, source: str) -> Entry:
     try:
         with reading_problems(path), opened(path) as bundle:
             data = bundle.read(CONFIG)
-            return Entry(name, path, source, digest(data), check_config(path, data))
+            return Entry(name, path, source, digest(data), check_config(path, data), bool(bundle.backbone))
     except UserError as error:
         return Entry(name, path, source, problem=str(error))
 
@@ -182,34 +179,30 @@ def _own() -> list[Entry]:
     return entries
 
 
-def _clashes(name: str, title: str, overwrite: bool) -> list[Path]:
-    """What is in the way of a new model: to be replaced by it if the user wants, else a UserError."""
+def _clashes(name: str, title: str, kept: str | None) -> list[Path]:
+    """What is in the way of a new model, to be replaced by it.
+
+    kept: the SHA-256 of the new model if others must stay; they are a UserError then. None: they may be replaced.
+    """
 
     def same(entry: Entry) -> bool:
         return unicodedata.normalize("NFC", entry.name).casefold() in (name.casefold(), f"{name}.zip".casefold())
 
     if any(same(entry) for entry in _embedded()):
         raise UserError(f"a model called {title} comes with the program; give yours another name in its {CONFIG}.")
-    taken = [entry.path for entry in _own() if same(entry)]
-    if taken and not overwrite:
-        raise UserError(f"the library has a model called {title} already ({taken[0]}); remove it or overwrite it.")
-    return taken
+    taken = [entry for entry in _own() if same(entry)]
+    if others := [entry.path for entry in taken if kept is not None and entry.sha256 != kept]:
+        raise UserError(f"the library has a model called {title} already ({others[0]}); remove it or overwrite it.")
+    return [entry.path for entry in taken]
 
 
-def _copy(bundle: BundleFiles, folder: Path) -> str:
-    """Copy the files; returns the SHA-256 of the weights."""
-    sums = {}
-    for name in bundle.names:
-        total = hashlib.sha256()
-        with bundle.open(name) as file, (folder / name).open("wb") as copy:
-            while block := file.read(_BLOCK):
-                total.update(block)
-                copy.write(block)
-            copy.flush()
-            os.fsync(copy.fileno())
-        give_usual_permissions(folder / name)
-        sums[name] = total.hexdigest()
-    return sums[WEIGHTS]
+def _wrong_weights(source: Path) -> UserError:
+    return UserError(f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
+
+
+def _copy(bundle: BundleFiles, name: str, folder: Path) -> str:
+    with bundle.open(name) as file:
+        return copy_out(file, folder / name)
 
 
 def _put_in_place(new: Path, target: Path, taken: list[Path], temporary: Path) -> None:
@@ -225,14 +218,3 @@ def _put_in_place(new: Path, target: Path, taken: list[Path], temporary: Path) -
         for old, aside in moved:
             os.replace(aside, old)
         raise
-
-
-def _remove_abandoned(folder: Path) -> None:
-    for path in folder.glob(f"{PARTIAL}*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _temporary_folder(parent: Path) -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix=PARTIAL, dir=parent, ignore_cleanup_errors=True)

@@ -1,4 +1,4 @@
-"""Tensors to files, and the SHA-256 of files and of sets of tensors."""
+"""Tensors to files and into modules, and the SHA-256 of files and of sets of tensors."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -16,6 +16,14 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, 
         safetensors.torch.save_file(dict(tensors), path, metadata=metadata)
     except safetensors.SafetensorError as error:
         raise OSError(str(error)) from error
+
+
+def assign_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
+    """Put a tensor in the place of a parameter or buffer, whatever device or dtype that has; nothing is copied."""
+    path, _, leaf = name.rpartition(".")
+    owner = module.get_submodule(path)
+    old = getattr(owner, leaf)
+    setattr(owner, leaf, nn.Parameter(tensor, old.requires_grad) if isinstance(old, nn.Parameter) else tensor)
 
 
 def file_sha256(path: Path) -> str:
@@ -31,11 +39,24 @@ def _digest(file) -> str:  # Python 3.10 has no hashlib.file_digest
     return digest.hexdigest()
 
 
+class TensorDigest:
+    """SHA-256 over names, shapes and float32 values, whatever file the tensors came from. Names in ascending order."""
+
+    def __init__(self):
+        self._digest = hashlib.sha256()
+
+    def update(self, name: str, tensor: Tensor) -> None:
+        values = tensor.detach().to("cpu", torch.float32).contiguous()
+        self._digest.update(f"{name}{tuple(values.shape)}".encode())
+        self._digest.update(values.numpy())
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and float32 values in the order of the names, whatever file they came from."""
-    digest = hashlib.sha256()
+    """The `TensorDigest` of a set of tensors."""
+    digest = TensorDigest()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(name, tensors[name])
     return digest.hexdigest()

@@ -19,8 +19,9 @@ from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.job import Order
 from DinoUNetSlicerLib.models import Model
 from DinoUNetSlicerLib.options import Options
-from DinoUNetSlicerLib.segmenting import run, verdict
+from DinoUNetSlicerLib.segmenting import run
 from DinoUNetSlicerLib.volumes import Channel, channels_of
+from DinoUNetSlicerLib.wording import verdict
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ class Engine:
     ) -> int:
         """Send a request (its fields without id) and its data in pieces of at most 1 MiB; returns its id.
 
-        Starts the process where none runs or another command is asked for. UserError if other work is under way there.
+        A UserError that comes instead of a piece ends the request. Starts the process where none runs or another
+        command is asked for; UserError if other work is under way there.
         """
         if self._process is not None and command != self._command:
             if self.busy:
@@ -89,8 +90,7 @@ class Engine:
         if identity not in self._callbacks:
             return
         self._drop_data(identity)
-        self._last_id += 1
-        self._write(encode_frame({"request": "cancel", "target": identity, "id": self._last_id}))
+        self._write_cancel(identity)
         process = self._process
 
         def insist() -> None:
@@ -125,6 +125,10 @@ class Engine:
         self._under_way += len(frame)
         self._process.write(qt.QByteArray(frame))
 
+    def _write_cancel(self, identity: int) -> None:
+        self._last_id += 1
+        self._write(encode_frame({"request": "cancel", "target": identity, "id": self._last_id}))
+
     def _written(self, count: int) -> None:
         self._under_way -= count
         self._send_more()
@@ -132,7 +136,11 @@ class Engine:
     def _send_more(self) -> None:
         while self._sending and self._under_way < UNDER_WAY and self._process is not None:
             identity, pieces = self._sending[0]
-            number, piece = next(pieces, (0, None))
+            try:
+                number, piece = next(pieces, (0, None))
+            except UserError as error:  # what is sent cannot be read any more
+                self._give_up(identity, str(error))
+                continue
             if piece is None:
                 self._sending.popleft()
             else:
@@ -169,6 +177,13 @@ class Engine:
         if event in ("result", "data") and self._remaining[identity] <= 0:
             self._forget(identity)
         callback(fields, data)
+
+    def _give_up(self, identity: int, message: str) -> None:
+        """End a request from this side."""
+        callback = self._callbacks[identity]
+        self._forget(identity)
+        self._write_cancel(identity)
+        callback({"id": identity, "event": "error", "code": "engine", "message": message}, b"")
 
     def _forget(self, identity: int) -> None:
         self._callbacks.pop(identity, None)

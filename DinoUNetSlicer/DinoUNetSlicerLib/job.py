@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from DinoUNetCore.weights import license
 from DinoUNetSlicerLib.engine import Engine, Event
 from DinoUNetSlicerLib.engine_command import EngineCommand
-from DinoUNetSlicerLib.errors import Cancelled, UserError
+from DinoUNetSlicerLib.errors import Cancelled, UserError, error_of
 from DinoUNetSlicerLib.models import Model, packed
 from DinoUNetSlicerLib.regions import Box
 from DinoUNetSlicerLib.segmentations import Result
@@ -45,6 +46,7 @@ class Order:
             "dimension": 2 if self.model.is_2d and first["size"][2] == 1 else 3,
             "region": self.region,
             "options": self.options,
+            "accept_license": license.is_accepted(),  # the engine's computer may not know of it
         }
 
 
@@ -109,13 +111,12 @@ class Job:
         self.on_result(Result(labels, facts["region"], facts))
 
     def _on_failure(self, event: Event) -> None:
-        message = str(event.get("message"))
         if self._cancelled:
             self.on_error(Cancelled("cancelled; nothing was changed."))
         elif event.get("code") == "unknown_model" and not self._model_sent:
             self._send_model()
         else:
-            self.on_error(UserError(message))
+            self.on_error(error_of(event))
 
     def _send_model(self) -> None:
         """The engine lacks the bundle: give it, then ask again."""

@@ -8,17 +8,18 @@ import slicer
 
 from DinoUNetCore.weights import library
 from DinoUNetSlicerLib.errors import UserError
+from DinoUNetSlicerLib.hub_models import add_to_library
 from DinoUNetSlicerLib.models import Model, list_models
 
 HUGGING_FACE_HELP = (
     "Name of the model on Hugging Face (owner/name).\n"
-    "The engine downloads it into the folder of models of its computer."
+    "The engine downloads it; then it is one of your models, on this computer."
 )
 
 
 class ModelSection:
     """ui: the panel's widgets. on_chosen: called with the name of a model that the user has chosen. say: shows a
-    sentence. fetch: downloads a model, given "hf:owner/name" and what to do at the end."""
+    sentence. fetch: brings a model into the library, given "hf:owner/name" and what to do with its name then."""
 
     def __init__(self, ui, on_chosen: Callable[[str], None], say: Callable[[str, bool], None], fetch: Callable):
         self.ui, self.on_chosen, self.say, self.fetch = ui, on_chosen, say, fetch
@@ -97,8 +98,7 @@ class ModelSection:
     def _add(self, source: str) -> None:
         if not source:
             return
-        entry = library.add(Path(source), overwrite=False)
-        self._added(entry.name)
+        self._added(add_to_library(Path(source)))
 
     def _added(self, name: str) -> None:
         self.wanted = name

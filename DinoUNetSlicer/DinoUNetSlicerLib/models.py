@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from DinoUNetCore.engine.protocol import MAX_DATA
 from DinoUNetCore.weights import library
+from DinoUNetCore.weights.bundle_files import BundleFiles, opened, reading_problems
 from DinoUNetSlicerLib.errors import UserError
+from DinoUNetSlicerLib.zip_stream import StoredFile, zip_pieces, zip_size
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,23 @@ def find_model(name: str) -> Model:
 
 
 def packed(model: Model) -> tuple[int, Iterator[bytes]]:
-    """The bundle as one zip for an engine that lacks it: its size in bytes, and its pieces."""
-    data = library.pack(model.path)
-    return len(data), (data[start : start + MAX_DATA] for start in range(0, len(data), MAX_DATA))
+    """The bundle as one zip for an engine that lacks it: its size in bytes, and its pieces, which are read from the
+    disk as they are asked for. UserError, now or at any piece, if it cannot be read."""
+    with reading_problems(model.path), opened(model.path) as bundle:
+        size = zip_size(_stored_files(bundle))
+
+    def pieces() -> Iterator[bytes]:
+        with reading_problems(model.path), opened(model.path) as bundle:
+            yield from zip_pieces(_stored_files(bundle))
+
+    return size, pieces()
+
+
+def _stored_files(bundle: BundleFiles) -> list[StoredFile]:
+    return [StoredFile(name, _size(bundle, name), partial(bundle.open, name)) for name in bundle.names]
+
+
+def _size(bundle: BundleFiles, name: str) -> int:
+    if bundle.archive is None:
+        return (bundle.path / name).stat().st_size
+    return bundle.archive.getinfo(bundle.root + name).file_size

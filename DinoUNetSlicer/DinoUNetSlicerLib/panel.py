@@ -9,6 +9,7 @@ from DinoUNetSlicerLib.channel_selectors import ChannelSelectors
 from DinoUNetSlicerLib.engine_command import load_choice, make_command
 from DinoUNetSlicerLib.engine_section import EngineSection
 from DinoUNetSlicerLib.errors import UserError
+from DinoUNetSlicerLib.hub_models import HubDownload
 from DinoUNetSlicerLib.model_section import ModelSection
 from DinoUNetSlicerLib.options import PRECISIONS, Options
 from DinoUNetSlicerLib.packages_section import PackagesSection
@@ -121,20 +122,19 @@ class Panel:
         self.run.say(f"{node.GetName()} is loaded: press Segment.", False)
 
     def _fetch(self, source: str, on_added) -> None:
+        sentence = f"Downloading {source} ..."
+
         def ask(engine, command, on_done, on_error) -> None:
-            def answered(event, data) -> None:
-                if event.get("event") == "error":
-                    on_error(UserError(str(event.get("message"))))
-                elif event.get("event") == "result":
-                    on_done(event["model"]["name"])
+            def progress(fraction: float) -> None:
+                self.run.show(f"{sentence} {fraction:.0%}")
 
-            engine.request(command, {"request": "models", "action": "fetch", "source": source}, answered)
+            HubDownload(source, on_done, on_error, progress).start(engine, command)
 
-        self._ask_engine(ask, on_added, f"Downloading {source} ...")
+        self._ask_engine(ask, on_added, sentence)
 
     def _ask_engine(self, ask, on_done, sentence: str) -> None:
         def failed(error: UserError) -> None:
-            self.run.say(str(error), True)
+            self.run.explain(error, lambda: self._ask_engine(ask, on_done, sentence))
 
         self.run.say(sentence, False)
         try:

@@ -9,7 +9,7 @@ import vtk
 
 from DinoUNetSlicerLib.engine import Engine, Event
 from DinoUNetSlicerLib.engine_command import EngineCommand
-from DinoUNetSlicerLib.errors import UserError
+from DinoUNetSlicerLib.errors import UserError, error_of
 
 SEED = 1000  # the embedded model has not seen it
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -25,7 +25,7 @@ def load_sample(
     def on_event(event: Event, data: bytes) -> None:
         nonlocal facts
         if event.get("event") == "error":
-            on_error(UserError(str(event.get("message"))))
+            on_error(error_of(event))
         elif event.get("event") == "result":
             facts = event
         elif event.get("event") == "data":

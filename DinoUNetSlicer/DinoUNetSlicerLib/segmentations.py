@@ -69,14 +69,18 @@ def fill(node, volume, result: Result) -> None:
 
     Segments with the names of the model's structures are replaced (outside the region they stay as they are), all
     others are left alone. The node gets the volume's grid as its reference, its transform and its subject.
+
+    Surfaces that are shown follow: Slicer makes those of the new segments while they are added, in the thread of the
+    user interface, about half a second for a large organ; callers show a wait cursor. Hidden ones are dropped; "Show
+    3D" makes them when they are wanted.
     """
     check_output(node, volume)
     segmentation = node.GetSegmentation()
     is_new = not segmentation.GetNumberOfSegments()
-    had_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE)
+    keep_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE) and _is_shown_in_3d(node)
     modified = node.StartModify()
     try:
-        if had_surfaces:
+        if not keep_surfaces:
             segmentation.RemoveRepresentation(CLOSED_SURFACE)
         layers = _layers(node, volume, result)
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
@@ -85,10 +89,15 @@ def fill(node, volume, result: Result) -> None:
         _note_origin(node, result)
     finally:
         node.EndModify(modified)
-    if had_surfaces:
+    if keep_surfaces:  # adding to a segmentation whose only segment was replaced did not make them
         node.CreateClosedSurfaceRepresentation()
     if is_new:  # one with segments lies where its user has put it
         _put_beside(node, volume)
+
+
+def _is_shown_in_3d(node) -> bool:
+    display = node.GetDisplayNode()
+    return display is not None and bool(display.GetVisibility() and display.GetVisibility3D())
 
 
 def segments_by_name(segmentation) -> dict[str, str]:

@@ -26,6 +26,8 @@ FLOORS = {
     "weights": 3,
     "training": 4,
     "inference": 4,
+    "model_list": 4,
+    "models_parser": 4,
     "engine": 5,
 }
 ROOF = 6
@@ -84,6 +86,9 @@ def test_the_ground_floor_stands_on_errors_and_files_alone(part):
         f"{PACKAGE}.engine.server",  # the first line and the first answers do not wait for torch
         f"{PACKAGE}.engine.protocol",  # in Slicer, too, where torch may be missing
         f"{PACKAGE}.weights.library",
+        f"{PACKAGE}.weights.license",
+        f"{PACKAGE}.weights.hub",
+        f"{PACKAGE}.weights.inventory",
     ],
 )
 def test_what_has_to_start_at_once_loads_nothing_heavy(module):

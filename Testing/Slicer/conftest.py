@@ -5,6 +5,7 @@ their top. Where the packages for it are missing, the tests of this folder are l
 """
 
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,96 @@ def scene(host):
     host.reset()
     if leftovers or report:
         pytest.fail("\n".join([*leftovers, report]), pytrace=False)
+
+
+@pytest.fixture
+def choices(scene, monkeypatch, tmp_path):
+    """The engine on the Python that runs the tests, and an empty library of models."""
+    import slicer
+
+    monkeypatch.setenv("DINOUNET_MODELS", str(tmp_path / "models"))
+    slicer.app.settings().setValue("DinoUNetSlicer/EngineKind", "python")
+    slicer.app.settings().setValue("DinoUNetSlicer/EngineCommand", sys.executable)
+    yield
+    if "DinoUNetSlicerLib.segmenting" in sys.modules:
+        sys.modules["DinoUNetSlicerLib.segmenting"].shared_engine().stop()
+
+
+@pytest.fixture
+def opened(host, choices):
+    """The module's Python widget, opened from the source tree."""
+    return host.load_source("DinoUNetSlicer").open()
+
+
+@pytest.fixture(scope="session")
+def phantom():
+    """A small phantom CT and its label map."""
+    from DinoUNetCore.dataset.phantom import make_phantom
+
+    return make_phantom(1000, size=(96, 96, 60))
+
+
+@pytest.fixture
+def volume(phantom, scene):
+    """The phantom CT as a volume node."""
+    import numpy as np
+    import SimpleITK as sitk
+    import slicer
+
+    image, _ = phantom
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "phantom")
+    slicer.util.updateVolumeFromArray(node, sitk.GetArrayFromImage(image))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    matrix[:3, 3] = image.GetOrigin()
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix))
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+@pytest.fixture
+def long_volume(volume):
+    """Many slices, so that there is time to cancel."""
+    import numpy as np
+    import slicer
+
+    slicer.util.updateVolumeFromArray(volume, np.repeat(slicer.util.arrayFromVolume(volume), 12, axis=0))
+    return volume
+
+
+@pytest.fixture
+def wait_for_the_end(host):
+    """wait_for_the_end(widget, timeout=60): until nothing is being segmented."""
+
+    def wait(widget, timeout=60):
+        host.wait_until(lambda: not widget.panel.run.running, timeout, "the end of the segmentation")
+
+    return wait
+
+
+@pytest.fixture
+def remote_command(tmp_path):
+    """A command line that starts the engine as ssh would: a banner first, and another folder, environment and home.
+
+    Of the environment, what names a hub for the test is kept.
+    """
+    from DinoUNetSlicerLib import ROOT
+
+    wrapper = tmp_path / "wrapper of ssh.py"
+    wrapper.write_text(
+        textwrap.dedent(
+            """
+            import os, subprocess, sys
+            root, home = sys.argv[1:]
+            kept = ("PATH", "SYSTEMROOT", "NO_PROXY")
+            print("Welcome to gpu-box\\nLast login: yesterday", flush=True)
+            os.makedirs(home, exist_ok=True)
+            environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith("HF_")}
+            environment |= {"PYTHONPATH": root, "HOME": home, "LOCALAPPDATA": home}
+            command = [sys.executable, "-m", "DinoUNetCore.worker"]
+            sys.exit(subprocess.call(command, cwd=home, env=environment))
+            """
+        ),
+        encoding="utf-8",
+    )
+    return " ".join(f'"{part}"' for part in (sys.executable, wrapper, ROOT, tmp_path / "home elsewhere"))

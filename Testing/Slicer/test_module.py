@@ -13,57 +13,13 @@ from Host import processes
 from Host.scripted.layouts import ROOT
 from random_bundle import make_bundle
 
-from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
+from DinoUNetCore.dataset.phantom import PHANTOM_LABELS
 from DinoUNetCore.weights import library
 
-
-@pytest.fixture(autouse=True)
-def choices(scene, monkeypatch, tmp_path):
-    """The engine on the Python that runs the tests, and an empty library of models."""
-    monkeypatch.setenv("DINOUNET_MODELS", str(tmp_path / "models"))
-    slicer.app.settings().setValue("DinoUNetSlicer/EngineKind", "python")
-    slicer.app.settings().setValue("DinoUNetSlicer/EngineCommand", sys.executable)
-    yield
-    if "DinoUNetSlicerLib.segmenting" in sys.modules:
-        sys.modules["DinoUNetSlicerLib.segmenting"].shared_engine().stop()
+pytestmark = pytest.mark.usefixtures("choices")
 
 
-@pytest.fixture
-def opened(host, scene):
-    """The module's Python widget, opened from the source tree."""
-    return host.load_source("DinoUNetSlicer").open()
-
-
-@pytest.fixture(scope="module")
-def phantom():
-    return make_phantom(1000, size=(96, 96, 60))
-
-
-@pytest.fixture
-def volume(phantom, scene):
-    image, _ = phantom
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "phantom")
-    slicer.util.updateVolumeFromArray(node, sitk.GetArrayFromImage(image))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    matrix[:3, 3] = image.GetOrigin()
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix))
-    node.CreateDefaultDisplayNodes()
-    return node
-
-
-@pytest.fixture
-def long_volume(volume):
-    """Many slices, so that there is time to cancel."""
-    slicer.util.updateVolumeFromArray(volume, np.repeat(slicer.util.arrayFromVolume(volume), 12, axis=0))
-    return volume
-
-
-def wait_for_the_end(host, widget, timeout=60):
-    host.wait_until(lambda: not widget.panel.run.running, timeout, "the end of the segmentation")
-
-
-def test_a_click_segments_the_phantom(host, opened, volume, phantom):
+def test_a_click_segments_the_phantom(host, opened, volume, phantom, wait_for_the_end):
     ui = opened.ui
     ui.inputVolumeSelector.setCurrentNode(volume)
     assert ui.segmentButton.enabled
@@ -72,7 +28,7 @@ def test_a_click_segments_the_phantom(host, opened, volume, phantom):
     ui.progressBar.connect("valueChanged(int)", seen.append)
     ui.segmentButton.click()
     assert ui.segmentButton.text == "Cancel"
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert ui.segmentButton.text == "Segment"
     assert len([value for value in seen if 0 < value <= 1000]) >= 2  # the bar moved
     node = ui.outputSelector.currentNode()
@@ -88,12 +44,14 @@ def test_a_click_segments_the_phantom(host, opened, volume, phantom):
 
     ui.segmentButton.click()  # again into the same node: no second set of segments
     count = segmentation.GetNumberOfSegments()
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert segmentation.GetNumberOfSegments() == count
     assert ui.outputSelector.currentNode() is node
 
 
-def test_cancelling_anywhere_changes_nothing_and_leaves_the_module_usable(host, opened, long_volume, scene):
+def test_cancelling_anywhere_changes_nothing_and_leaves_the_module_usable(
+    host, opened, long_volume, scene, wait_for_the_end
+):
     opened.ui.inputVolumeSelector.setCurrentNode(long_volume)
     moments = random.Random(5)
     nodes = scene.GetNumberOfNodes()
@@ -102,15 +60,15 @@ def test_cancelling_anywhere_changes_nothing_and_leaves_the_module_usable(host, 
         host.process_events(moments.uniform(0, 3))
         assert opened.panel.run.running, "it was over before it could be cancelled; use a larger volume"
         opened.ui.segmentButton.click()
-        wait_for_the_end(host, opened, 5)
+        wait_for_the_end(opened, 5)
         assert "ancelled" in opened.ui.statusLabel.text
         assert scene.GetNumberOfNodes() == nodes
     opened.ui.segmentButton.click()
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert "Found" in opened.ui.statusLabel.text
 
 
-def test_an_engine_that_is_killed_is_reported_in_a_sentence(host, opened, volume, scene):
+def test_an_engine_that_is_killed_is_reported_in_a_sentence(host, opened, volume, scene, wait_for_the_end):
     from DinoUNetSlicerLib import segmenting
 
     opened.ui.inputVolumeSelector.setCurrentNode(volume)
@@ -120,30 +78,30 @@ def test_an_engine_that_is_killed_is_reported_in_a_sentence(host, opened, volume
         opened.ui.segmentButton.click()
         host.process_events(moments.uniform(0, 2))
         segmenting.shared_engine()._process.kill()
-        wait_for_the_end(host, opened, 5)
+        wait_for_the_end(opened, 5)
         assert "engine has ended unexpectedly" in opened.ui.statusLabel.text
         assert scene.GetNumberOfNodes() == nodes
     opened.ui.segmentButton.click()
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert "Found" in opened.ui.statusLabel.text
 
 
-def test_closing_the_scene_meanwhile_is_safe(host, opened, volume, scene):
+def test_closing_the_scene_meanwhile_is_safe(host, opened, volume, scene, wait_for_the_end):
     opened.ui.inputVolumeSelector.setCurrentNode(volume)
     opened.ui.segmentButton.click()
     host.process_events(1.0)
     scene.Clear(False)
-    wait_for_the_end(host, opened, 10)
+    wait_for_the_end(opened, 10)
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert not opened.ui.segmentButton.enabled  # there is no volume now
 
 
-def test_removing_the_volume_meanwhile_drops_the_result(host, opened, volume, scene):
+def test_removing_the_volume_meanwhile_drops_the_result(host, opened, volume, scene, wait_for_the_end):
     opened.ui.inputVolumeSelector.setCurrentNode(volume)
     opened.ui.segmentButton.click()
     host.process_events(0.5)
     scene.RemoveNode(volume)
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert "no longer in the scene" in opened.ui.statusLabel.text
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
@@ -170,16 +128,18 @@ def test_choices_are_saved_and_loaded_with_the_scene(host, opened, volume, scene
     assert ui.inputVolumeSelector.currentNode().GetName() == "phantom"
 
 
-def test_a_wrong_device_is_said_below_the_button(host, opened, volume):
+def test_a_wrong_device_is_said_below_the_button(host, opened, volume, wait_for_the_end):
     opened.ui.inputVolumeSelector.setCurrentNode(volume)
     opened.ui.deviceSelector.setCurrentText("cuda:9")
     opened.ui.segmentButton.click()
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert "no device" in opened.ui.statusLabel.text
     assert "cuda:9" in opened.ui.logText.plainText
 
 
-def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(host, opened, scene, tmp_path):
+def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(
+    host, opened, scene, tmp_path, wait_for_the_end
+):
     bundle = make_bundle(channels=("T1", "T2"))
     bundle.config["name"] = "two channels"
     bundle.save(tmp_path / "bundle")
@@ -200,7 +160,7 @@ def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(host,
     selector.setCurrentNode(nodes[1])
     assert opened.ui.segmentButton.enabled
     opened.ui.segmentButton.click()
-    wait_for_the_end(host, opened)
+    wait_for_the_end(opened)
     assert "Found" in opened.ui.statusLabel.text
 
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
@@ -281,11 +241,11 @@ def test_packages_are_shown_and_installed_by_slicers_tools(host, opened):
     assert any("timm" in requirement for requirement in requests["pip_ensure"].requirements)
 
 
-def test_the_installed_layout_works_as_well(host, volume, tmp_path):
+def test_the_installed_layout_works_as_well(host, volume, tmp_path, wait_for_the_end):
     widget = host.load_installed("DinoUNetSlicer", tmp_path / "Slicer ä").open()
     widget.ui.inputVolumeSelector.setCurrentNode(volume)
     widget.ui.segmentButton.click()
-    wait_for_the_end(host, widget)
+    wait_for_the_end(widget)
     assert "Found" in widget.ui.statusLabel.text
 
 

@@ -12,7 +12,7 @@ from engine_client import describe, segment_fields
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.volume.volume import channel_arrays
 from DinoUNetCore.weights import library
-from DinoUNetCore.weights.bundle import load_bundle
+from DinoUNetCore.weights.bundle_reading import load_bundle
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.volume.resampling import resample_onto
 from DinoUNetCore.volume.volume import channel_arrays
 from DinoUNetCore.weights import library
-from DinoUNetCore.weights.bundle import load_bundle
+from DinoUNetCore.weights.bundle_reading import load_bundle
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

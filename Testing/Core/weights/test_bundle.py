@@ -12,7 +12,8 @@ from random_bundle import SIZES
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.segmenter import Segmenter
-from DinoUNetCore.weights.bundle import ModelBundle, load_bundle
+from DinoUNetCore.weights.bundle import ModelBundle
+from DinoUNetCore.weights.bundle_reading import load_bundle
 from DinoUNetCore.weights.dinov3 import BACKBONE_FILE
 
 

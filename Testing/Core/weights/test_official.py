@@ -6,10 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from official_files import official_state
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.backbone import Backbone
+from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import VARIANTS
+from DinoUNetCore.weights.backbone_weights import BackboneWeights
+from DinoUNetCore.weights.dinov3 import load_backbone
 from DinoUNetCore.weights.official import load_official_state_dict
 
 TINY_TAPS = (0, 1, 2, 3)
@@ -142,27 +146,68 @@ def test_unread_heads_and_biases_are_loaded_too(network, state):
     torch.testing.assert_close(bias, state["decoder.stages.0.convs.0.conv.bias"])
 
 
+@pytest.mark.parametrize(
+    ("name", "trainable", "frozen"), [("small", 6_194_948, 21_601_152), ("base", 13_182_020, 85_669_632)]
+)
+def test_a_state_of_full_size_is_loaded_whole(rules, name, trainable, frozen):
+    with torch.device("meta"):
+        sizes = official_state(DinoUNet(name, 1, 2))
+    own = {key: tensor.shape for key, tensor in sizes.items() if not key.startswith("decoder.encoder.")}
+    state = {
+        key: torch.from_numpy(rules.make(key, shape, "float32", rules.rule_for(key, shape)))
+        for key, shape in own.items()
+    }
+    theirs = [key for key in state if ".backbone." in key and not key.endswith(("bias_mask", "periods"))]
+    assert sum(state[key].numel() for key in theirs) == frozen
+
+    network = load_official_state_dict(state)
+    assert network.variant.timm_model == VARIANTS[name].timm_model
+    assert network.variant.taps == VARIANTS[name].taps
+    backbone = sum(parameter.numel() for parameter in network.backbone.parameters())
+    assert sum(parameter.numel() for parameter in network.parameters()) - backbone == trainable
+    assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+    assert torch.equal(network.fapm.shared_basis.weight, state["encoder.fapm.shared_basis.weight"])
+    bias = state["encoder.dinov3_adapter.backbone.blocks.11.attn.qkv.bias"]
+    assert torch.equal(network.backbone.vit.blocks[11].attn.v_bias, bias.chunk(3)[2])
+    with torch.inference_mode():
+        output = network(torch.from_numpy(rules.make_input(name, (1, 1, 64, 96))))
+    assert output.shape == (1, 2, 64, 96)
+    assert output.isfinite().all() and output.std() > 0.1
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_of_wrapped_networks_are_understood(state, network, prefix):
+    wrapped = load_official_state_dict({prefix + name: tensor for name, tensor in state.items()}, taps=TINY_TAPS)
+    ours = network.state_dict()
+    assert all(torch.equal(tensor, ours[name]) for name, tensor in wrapped.state_dict().items())
+
+
 def test_a_foreign_state_dict_is_refused_with_a_sentence(state):
     with pytest.raises(UserError, match="not one of Dino U-Net's authors"):
         load_official_state_dict({"conv.weight": torch.zeros(1)}, taps=TINY_TAPS)
     damaged = {name: t for name, t in state.items() if name != "encoder.fapm.shared_basis.bias"}
     with pytest.raises(UserError, match="shared_basis"):
         load_official_state_dict(damaged, taps=TINY_TAPS)
+    misshapen = state | {"encoder.fapm.shared_basis.bias": torch.zeros(3)}
+    with pytest.raises(UserError, match=r"fapm\.shared_basis\.bias is \(3,\) and should be \(256,\)"):
+        load_official_state_dict(misshapen, taps=TINY_TAPS)
     with pytest.raises(UserError, match="taps"):
         load_official_state_dict(state)
+    empty = state | {"encoder.dinov3_adapter.backbone.rope_embed.periods": torch.zeros(0)}
+    with pytest.raises(UserError, match="not one of Dino U-Net's authors"):
+        load_official_state_dict(empty, taps=TINY_TAPS)
 
 
 @pytest.mark.parametrize("periods", ["periods", "periods_bf16"])
-def test_vit_s_equals_metas(shared, rules, periods):
-    from timm.models.eva import checkpoint_filter_fn
-
+def test_vit_s_equals_metas(shared, rules, periods, tmp_path):
     raw = {k: torch.from_numpy(v) for k, v in rules.state_from(shared / "fixtures" / "vits_state.json").items()}
     reference = np.load(shared / "fixtures" / "vits.npz")
     variant = VARIANTS["small"]
     backbone = Backbone(variant.vit, variant.taps).eval()
-    backbone.vit.load_state_dict(checkpoint_filter_fn(raw, backbone.vit))
     rounded = periods == "periods_bf16"
-    backbone.rope_periods = torch.from_numpy(reference[periods].astype(np.float32))
+    raw["rope_embed.periods"] = torch.from_numpy(reference[periods])
+    torch.save(raw, tmp_path / "dinov3_vits16.pth")
+    load_backbone(backbone, BackboneWeights(tmp_path / "dinov3_vits16.pth"))
     x = torch.from_numpy(reference["input"])
     with torch.no_grad():
         outputs = backbone.vit.forward_intermediates(

@@ -1,7 +1,6 @@
 """Fixtures for tests of the module: nodes with known geometry, and the real engine."""
 
 import sys
-import textwrap
 
 import pytest
 import slicer
@@ -47,27 +46,3 @@ def engine(scene, monkeypatch, tmp_path):
     save_choice(OTHER_PYTHON, sys.executable)
     yield segmenting.shared_engine()
     segmenting.shared_engine().stop()
-
-
-@pytest.fixture
-def remote_command(tmp_path):
-    """A command line that starts the engine as ssh would: a banner first, and another folder, environment and home."""
-    from DinoUNetSlicerLib import ROOT
-
-    wrapper = tmp_path / "wrapper of ssh.py"
-    wrapper.write_text(
-        textwrap.dedent(
-            """
-            import os, subprocess, sys
-            root, home = sys.argv[1:]
-            print("Welcome to gpu-box\\nLast login: yesterday", flush=True)
-            os.makedirs(home, exist_ok=True)
-            environment = {name: value for name, value in os.environ.items() if name in ("PATH", "SYSTEMROOT")}
-            environment |= {"PYTHONPATH": root, "HOME": home, "LOCALAPPDATA": home}
-            command = [sys.executable, "-m", "DinoUNetCore.worker"]
-            sys.exit(subprocess.call(command, cwd=home, env=environment))
-            """
-        ),
-        encoding="utf-8",
-    )
-    return " ".join(f'"{part}"' for part in (sys.executable, wrapper, ROOT, tmp_path / "home elsewhere"))

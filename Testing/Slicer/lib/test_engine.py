@@ -132,6 +132,27 @@ def test_data_waits_for_an_engine_that_does_not_read(client, host, program):
     assert len(taken) <= 8  # what is under way is bounded, not the 200 MB of the volume
 
 
+def test_data_that_cannot_be_had_ends_its_request_alone(client, engine, host):
+    from DinoUNetSlicerLib.engine_command import load_choice
+
+    command = make_command(*load_choice())
+    ask(client, command, host)
+    process = client._process
+
+    def pieces():
+        yield bytes(1000)
+        raise UserError("the disk has gone.")
+
+    put = {"request": "models", "action": "put", "sha256": "ab" * 32, "total_bytes": 5000}
+    answers = ask(client, command, host, put, pieces())
+    assert answers.last["message"] == "the disk has gone."
+    assert len(answers.events) == 1
+    put["total_bytes"] = 1000  # the engine does not wait for the rest of the first one
+    answers = ask(client, command, host, put, iter([bytes(1000)]))
+    assert answers.last["code"] == "bad_input"
+    assert client._process is process
+
+
 def test_a_wrapper_that_prints_a_banner_and_changes_folder_works(client, remote_command, host):
     assert ask(client, make_command(COMMAND_LINE, remote_command), host).last["event"] == "result"
 

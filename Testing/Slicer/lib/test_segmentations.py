@@ -5,6 +5,7 @@ import pytest
 import slicer
 import vtk
 from slicer_geometry import oblique, rigid
+from vtk.util.numpy_support import vtk_to_numpy
 
 from DinoUNetCore.volume.labels import default_labels
 from DinoUNetSlicerLib.errors import UserError
@@ -139,14 +140,48 @@ def test_a_region_alone_fills_a_new_segmentation(volume, labels):
     assert "10" not in segments_by_name(node.GetSegmentation())
 
 
-def test_surfaces_are_made_anew_where_there_were_some(volume, labels):
+def surfaces(node):
+    """{name: points of its closed surface, None if it has none}."""
+    segmentation, points = node.GetSegmentation(), {}
+    for name, identity in segments_by_name(segmentation).items():
+        mesh = segmentation.GetSegment(identity).GetRepresentation("Closed surface")
+        points[name] = mesh and vtk_to_numpy(mesh.GetPoints().GetData())
+    return points
+
+
+@pytest.mark.parametrize("values", [VALUES, {"liver": 5}])
+def test_surfaces_that_are_shown_follow(volume, labels, values):
+    node, fresh = new_segmentation("result"), new_segmentation("fresh")
+    labels = np.where(np.isin(labels, list(values.values())), labels, 0)
+    fill(node, volume, make_result(labels, values))
+    assert node.CreateClosedSurfaceRepresentation()
+    moved = make_result(np.roll(labels, 2, axis=2), values)
+    fill(node, volume, moved)
+    fill(fresh, volume, moved)
+    fresh.CreateClosedSurfaceRepresentation()
+    expected = surfaces(fresh)
+    for name, points in surfaces(node).items():
+        np.testing.assert_array_equal(points, expected[name])
+
+
+def test_surfaces_of_other_segments_are_not_computed_again(volume, labels):
     node = new_segmentation("result")
     fill(node, volume, make_result(labels, VALUES))
-    assert node.CreateClosedSurfaceRepresentation()
-    fill(node, volume, make_result(np.roll(labels, 2, axis=2), VALUES))
-    segmentation = node.GetSegmentation()
-    for identity in segments_by_name(segmentation).values():
-        assert segmentation.GetSegment(identity).GetRepresentation("Closed surface") is not None
+    node.CreateClosedSurfaceRepresentation()
+    segment = node.GetSegmentation().GetSegment(segments_by_name(node.GetSegmentation())["10"])
+    before = segment.GetRepresentation("Closed surface")
+    fill(node, volume, make_result(np.where(labels == 5, labels, 0), {"liver": 5}))
+    assert segment.GetRepresentation("Closed surface") is before
+
+
+@pytest.mark.parametrize("hide", ["SetVisibility", "SetVisibility3D"])
+def test_surfaces_that_are_hidden_are_dropped(volume, labels, hide):
+    node = new_segmentation("result")
+    fill(node, volume, make_result(labels, VALUES))
+    node.CreateClosedSurfaceRepresentation()
+    getattr(node.GetDisplayNode(), hide)(False)
+    fill(node, volume, make_result(labels, VALUES))
+    assert not node.GetSegmentation().ContainsRepresentation("Closed surface")
 
 
 def test_a_segmentation_of_surfaces_is_refused_as_output(volume, labels):

@@ -210,6 +210,7 @@ def test_what_cannot_be_is_said_in_a_sentence(logic, make_volume):
 def test_nothing_found_says_why(logic, make_volume, tmp_path):
     from DinoUNetSlicerLib import segmenting
     from DinoUNetSlicerLib.models import find_model
+    from DinoUNetSlicerLib.wording import verdict
 
     bundle = make_bundle(labels={"tumour": 1})
     (bias,) = (name for name in bundle.tensors if name.endswith("seg_layers.2.bias"))
@@ -219,7 +220,7 @@ def test_nothing_found_says_why(logic, make_volume, tmp_path):
     library.add(tmp_path / "blind")
     volume = make_volume(np.random.default_rng(0).normal(size=(3, 40, 40)).astype(np.float32))
     result = segmenting.run(segmenting.make_order([volume], find_model("blind")))
-    sentence = segmenting.verdict(result)
+    sentence = verdict(result)
     assert sentence.startswith("Nothing was found in the 40 x 40 x 3 voxels searched")
     assert "The highest probability seen was 0%, for tumour." in sentence
     assert not logic.segment(volume, "blind").GetSegmentation().GetNumberOfSegments()

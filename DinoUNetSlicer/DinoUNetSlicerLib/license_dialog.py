@@ -1,0 +1,35 @@
+"""The DINOv3 License, shown once before weights that stand under it are first downloaded."""
+
+import html
+import logging
+
+import qt
+import slicer
+
+from DinoUNetCore.weights import license
+from DinoUNetSlicerLib.errors import UserError
+
+
+def ask() -> bool:
+    """Show where the license is and wait for the user; True, and remembered, if they accept it."""
+    url = html.escape(license.URL)
+    box = qt.QMessageBox(slicer.util.mainWindow())
+    box.setWindowTitle(license.NAME)
+    box.setIcon(qt.QMessageBox.Question)
+    box.setTextFormat(qt.Qt.RichText)
+    box.setText(
+        "<p>This model works with a DINOv3 backbone by Meta, which the engine's computer does not have and has to "
+        f'download once. It stands under the {license.NAME}. Please read it:</p><p><a href="{url}">{url}</a></p>'
+        "<p>Do you accept this license?</p>"
+    )
+    box.setStandardButtons(qt.QMessageBox.Ok | qt.QMessageBox.Cancel)
+    box.button(qt.QMessageBox.Ok).text = "Accept"
+    box.setDefaultButton(qt.QMessageBox.Cancel)
+    accepted = box.exec_() == qt.QMessageBox.Ok
+    box.deleteLater()
+    if accepted:
+        try:
+            license.accept()
+        except UserError as error:  # it counts until Slicer is closed
+            logging.warning(str(error))
+    return accepted
