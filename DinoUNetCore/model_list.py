@@ -24,7 +24,8 @@ def as_text(inventory: Inventory, folder: Path, cache: Path, width: int) -> str:
         parts.append(["No DINOv3 backbones yet; `python -m DinoUNetCore.models fetch small` gets one."])
     if problems := [one.problem for one in (*_entries(inventory), *inventory.backbones) if one.problem]:
         parts.append([f"! {problem}" for problem in problems])
-    parts.append([f"Library:      {folder}", f"Hub's cache:  {cache}", f"Licence:      {license_status()}"])
+    accepted = "accepted" if license.is_accepted() else "not accepted yet: `python -m DinoUNetCore.models license`"
+    parts.append([f"Library:      {folder}", f"Hub's cache:  {cache}", f"Licence:      {license.NAME}, {accepted}"])
     return "\n\n".join("\n".join(lines) for lines in parts)
 
 

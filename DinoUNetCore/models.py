@@ -172,7 +172,7 @@ def verify(options: Namespace) -> None:
     if len(damaged) == 1 == len(checks):
         raise damaged[0]
     if damaged:
-        raise UserError(f"{len(damaged)} of {len(checks)} are damaged; remove or replace them.")
+        raise UserError(f"damaged: {len(damaged)} of {len(checks)}; remove or replace what the lines above name.")
 
 
 def import_official(options: Namespace) -> None:

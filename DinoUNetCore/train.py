@@ -94,7 +94,7 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float, acc
     from DinoUNetCore.device import choose_device
     from DinoUNetCore.files import remove_partial, write_json
     from DinoUNetCore.inference.segmenter import Segmenter
-    from DinoUNetCore.training.card import make_bundle, with_metrics
+    from DinoUNetCore.training.bundling import make_bundle, with_metrics
     from DinoUNetCore.training.settings import Settings
     from DinoUNetCore.training.trainer import Trainer, hardware, make_network
     from DinoUNetCore.training.validation import measure_volumes
@@ -174,7 +174,8 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float, acc
             resample_channels=settings.resample_channels,
             progress=progress,
         )
-    with_metrics(bundle, metrics).save(folder / "bundle", overwrite=True)
+    curves = (folder / "curves.png").read_bytes() if (folder / "curves.png").is_file() else None
+    with_metrics(bundle, metrics, curves).save(folder / "bundle", overwrite=True)
     metrics = {"validated_on_training_cases": plan.validates_on_training_cases, **metrics}
     write_json(folder / "metrics.json", metrics)
     if not settings.keep_prepared:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("dinounet-slicer", "torch", "torchvision", "timm", "safetensors", "huggingface_hub", "SimpleITK", "numpy")
+PACKAGES = ("dinounet-slicer", "torch", "torchvision", "timm", "safetensors", "huggingface_hub", "psutil", "SimpleITK", "numpy")
 
 
 def versions() -> dict[str, str | None]:
@@ -44,16 +44,12 @@ def _device(name: str, description: str, free: int | None, total: int | None) ->
     return {"name": name, "description": description, "free_bytes": free, "total_bytes": total}
 
 
-def _memory() -> tuple[int | None, int | None]:
+def _memory() -> tuple[int, int]:
     """(free, total) bytes of the computer's memory."""
-    return _pages("SC_AVPHYS_PAGES"), _pages("SC_PHYS_PAGES")
+    import psutil
 
-
-def _pages(name: str) -> int | None:
-    try:
-        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, macOS not every name
-        return None
+    memory = psutil.virtual_memory()
+    return memory.available, memory.total
 
 
 @cache

@@ -3,6 +3,7 @@
     config.json         what the model is: architecture, backbone, input, labels, training, metrics
     model.safetensors   its tensors; a frozen public backbone is named in config.json, not stored
     README.md           the model card
+    curves.png          of the training, shown in the card
     LICENSE*            of DINOv3 weights that it holds
     backbone/           the backbone that it names, in bundles made to travel (see `exporting`)
 """
@@ -27,7 +28,7 @@ from DinoUNetCore.network.variants import Variant
 from DinoUNetCore.volume.geometry import UNITS
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import Label
-from DinoUNetCore.weights.bundle_files import CARD, CONFIG, FORMAT_VERSION, WEIGHTS
+from DinoUNetCore.weights.bundle_files import CARD, CONFIG, CURVES, FORMAT_VERSION, WEIGHTS
 from DinoUNetCore.weights.dinov3 import (
     BACKBONE_FILE,
     backbone_sha256,
@@ -47,8 +48,8 @@ class ModelBundle:
 
     config: the content of config.json (see the properties for its entries). tensors: the stored tensors, by the names
     of `DinoUNet.state_dict`; those of a folder are read when they are asked for. source: where it was read, for
-    messages. licenses: texts by file name, of weights that stand under another licence. backbone_file: weights of a
-    backbone that is not stored, if they are not to come from the hub.
+    messages. licenses: texts by file name, of weights that stand under another licence. curves: a PNG of the training.
+    backbone_file: weights of a backbone that is not stored, if they are not to come from the hub.
     """
 
     config: dict[str, Any]
@@ -56,6 +57,7 @@ class ModelBundle:
     card: str = ""
     source: str = "the bundle"
     licenses: dict[str, str] = field(default_factory=dict, repr=False)
+    curves: bytes | None = field(default=None, repr=False)
     backbone_file: str | os.PathLike | None = None
 
     def __post_init__(self):
@@ -207,6 +209,8 @@ class ModelBundle:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         save_tensors(folder / WEIGHTS, tensors)
         give_usual_permissions(folder / WEIGHTS)
+        if self.curves:
+            (folder / CURVES).write_bytes(self.curves)
         for name, text in self.licenses.items():
             (folder / name).write_text(text, encoding="utf-8", newline="\n")
         config = dict(self.config, weights={"file": WEIGHTS, "sha256": file_sha256(folder / WEIGHTS)})

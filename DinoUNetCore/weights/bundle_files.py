@@ -16,7 +16,7 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import give_usual_permissions
 
 FORMAT_VERSION = 1
-CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+CONFIG, WEIGHTS, CARD, CURVES = "config.json", "model.safetensors", "README.md", "curves.png"
 BACKBONE = "backbone"
 """The sub-folder with the backbone that the bundle names, in bundles made to travel."""
 LARGEST_CONFIG = 512 << 10  # bytes
@@ -141,7 +141,7 @@ def _wanted(path: Path, names: list[str]) -> list[str]:
     for needed in (CONFIG, WEIGHTS):
         if needed not in names:
             raise UserError(f"{path} is no model: it has no {needed}; give a model's folder or zip.")
-    return sorted({name for name in names if name in (CONFIG, WEIGHTS, CARD) or _LICENSE.fullmatch(name)})
+    return sorted({name for name in names if name in (CONFIG, WEIGHTS, CARD, CURVES) or _LICENSE.fullmatch(name)})
 
 
 def copy_out(file: BinaryIO, path: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -17,6 +18,7 @@ from DinoUNetCore.weights.bundle_files import (
     BACKBONE,
     CARD,
     CONFIG,
+    CURVES,
     FORMAT_VERSION,
     WEIGHTS,
     BundleFiles,
@@ -67,19 +69,19 @@ def _read_files(path: Path, source: str) -> ModelBundle:
 
 
 def _read_folder(folder: Path, files: BundleFiles, source: str) -> ModelBundle:
-    config = _config(files.read(CONFIG), source)
+    config = _config(files.read(CONFIG))
     _check(file_sha256(folder / WEIGHTS), config, source)
     tensors = TensorFiles(folder / WEIGHTS, only_safetensors=True)
-    bundle = ModelBundle(config, tensors, *_texts(files, source))
+    bundle = ModelBundle(config, tensors, **_rest(files, source))
     return replace(bundle, backbone_file=folder / BACKBONE) if files.backbone and not bundle.stores_backbone else bundle
 
 
 def _read_archive(files: BundleFiles, source: str) -> ModelBundle:
-    config = _config(files.read(CONFIG), source)
+    config = _config(files.read(CONFIG))
     with files.open(WEIGHTS) as file:
         weights = file.read()
     _check(hashlib.sha256(weights).hexdigest(), config, source)
-    bundle = ModelBundle(config, safetensors.torch.load(weights), *_texts(files, source))
+    bundle = ModelBundle(config, safetensors.torch.load(weights), **_rest(files, source))
     if files.backbone and not bundle.stores_backbone:
         with workshop() as temporary, backbone_store.receiving(files, config, temporary):
             pass  # kept in the library: it is found there by its SHA-256
@@ -95,20 +97,24 @@ def unpack_bundle(archive: bytes | bytearray, source: str) -> ModelBundle:
         return _read_archive(BundleFiles(Path(source), file.namelist(), [], file), source)
 
 
-def _config(data: bytes, source: str) -> dict:
+def _config(data: bytes) -> dict[str, Any]:
     config = json.loads(data.decode("utf-8"))
     if config.get("format_version") == FORMAT_VERSION and not isinstance(config["weights"]["sha256"], str):
         raise ValueError(f"{CONFIG} states no SHA-256 of {WEIGHTS}")
     return config
 
 
-def _check(sha256: str, config: dict, source: str) -> None:
+def _check(sha256: str, config: dict[str, Any], source: str) -> None:
     if config.get("format_version") == FORMAT_VERSION and sha256 != config["weights"]["sha256"]:
         raise UserError(f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
 
 
-def _texts(files: BundleFiles, source: str) -> tuple[str, str, dict[str, str]]:
-    """The card, the source, and the licences by file name: what else a bundle's files are."""
-    texts = {name: files.read(name).decode("utf-8", "replace") for name in files.names if name not in (CONFIG, WEIGHTS)}
-    card = texts.pop(CARD, "")
-    return card, source, texts
+def _rest(files: BundleFiles, source: str) -> dict[str, Any]:
+    """What belongs to a bundle beside its config and weights, by the names of its fields."""
+    others = {name for name in files.names if name not in (CONFIG, WEIGHTS)}
+    curves = None
+    if CURVES in others:
+        with files.open(CURVES) as file:
+            curves = file.read()
+    texts = {name: files.read(name).decode("utf-8", "replace") for name in sorted(others - {CURVES})}
+    return {"card": texts.pop(CARD, ""), "source": source, "licenses": texts, "curves": curves}

@@ -8,6 +8,7 @@ from DinoUNetCore.network.variants import VARIANTS, Variant
 from DinoUNetCore.volume.labels import default_labels
 from DinoUNetCore.weights.backbone_folder import is_license
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
+from DinoUNetCore.weights.card import model_card
 from DinoUNetCore.weights.nnunet_plans import NnUNetPlans, read_nnunet_plans
 from DinoUNetCore.weights.official import OfficialWeights
 from DinoUNetCore.weights.official_checkpoint import OfficialCheckpoint, read_official_checkpoint
@@ -70,7 +71,7 @@ def make_official_bundle(
         metrics={},
     )
     tensors = network_tensors(network, store_backbone=True)
-    return ModelBundle(config, tensors, _card(config), name, licenses=_licenses(Path(checkpoint)))
+    return ModelBundle(config, tensors, model_card(config), name, licenses=_licenses(Path(checkpoint)))
 
 
 def _variant_name(variant: Variant) -> str:
@@ -122,25 +123,3 @@ def _licenses(checkpoint: Path) -> dict[str, str]:
         return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in files}
     except OSError as error:
         raise UserError(f"cannot read the licence beside {checkpoint}: {error}; check its permissions.") from error
-
-
-def _card(config: dict[str, Any]) -> str:
-    """README.md: what is known of the model, which was not measured here."""
-    lines = [
-        "---",
-        "library_name: dinounet-slicer",
-        "tags: [medical-imaging, image-segmentation, dino-u-net]",
-        "---",
-        f"# {config['name']}",
-        "",
-        f"A Dino U-Net (arXiv 2508.20909), variant `{config['architecture']['variant']}`, that segments "
-        f"{', '.join(label['name'] for label in config['labels'])} in {', '.join(config['input']['channel_names'])} "
-        f"{'volumes' if config['input']['dimension'] == 3 else 'pictures'}. For research only; not a medical device.",
-        "",
-        *(f"- {key.replace('_', ' ')}: {value}" for key, value in config["training"].items()),
-        "- accuracy: not measured by this program",
-        "",
-        "The backbone's weights are part of this model. They stand under the DINOv3 License, "
-        "https://ai.meta.com/resources/models-and-libraries/dinov3-license/.",
-    ]
-    return "\n".join([*lines, ""])

@@ -17,7 +17,7 @@ FLOORS = {
     "resources": 0,
     "files": 1,
     "device": 1,
-    "command_line": 1,
+    "command_line": 4,
     "volume": 2,
     "network": 2,
     "metrics": 3,
@@ -27,7 +27,7 @@ FLOORS = {
     "training": 4,
     "inference": 4,
     "model_list": 4,
-    "models_parser": 4,
+    "models_parser": 5,
     "engine": 5,
 }
 ROOF = 6

@@ -130,9 +130,8 @@ def test_the_list_shows_what_there_is_and_where(call, folder, travelling, tmp_pa
         "vit_large_patch16_dinov3_qkvb.lvd1689m - 2.5 MB hub's cache not usable, see below",
     ]
     assert lines[11].startswith(f"! {folder / chr(0x809d)}") and "broke off" in lines[12]
-    assert f"Library:      {folder}" in lines and "is not accepted yet" in lines[-1]
-    table = [line for line in lines[:10] if line]
-    assert max(map(len, table)) <= 110
+    assert f"Library:      {folder}" in lines and "DINOv3 License, not accepted yet: " in lines[-1]
+    assert max(map(len, lines[:10])) <= 110
 
 
 def test_the_list_for_programs_says_the_same_in_json(call, folder, travelling, tmp_path):
@@ -348,7 +347,7 @@ def test_what_is_damaged_is_told_in_a_line_each_and_ends_with_2(call, folder, tr
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
     assert "the SHA-256 of model.safetensors is not the one in config.json" in lines[0]
     assert sha256 in lines[1] and "model.safetensors has another SHA-256" in lines[1]
-    assert lines[2] == "error: 2 of 3 are damaged; remove or replace them."
+    assert lines[2] == "error: damaged: 2 of 3; remove or replace what the lines above name."
     one_error(call("verify", "knee"), "the SHA-256 of model.safetensors")
     one_error(call("verify", "elbow"), "neither a model nor a backbone elbow")
 

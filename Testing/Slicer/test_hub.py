@@ -1,4 +1,4 @@
-"""Models and backbones of a Hugging Face Hub, as a user of the module meets them. The hub is a real one, on this machine."""
+"""Models and backbones of a Hugging Face Hub, as a user of the module meets them; the hub speaks real HTTP."""
 
 from dataclasses import replace
 

@@ -159,7 +159,7 @@ def test_the_bundle_says_what_the_files_say(files, state):
     )
     assert "authors' code" in training["trained_by"]
     assert bundle.config["metrics"] == {}  # nothing was measured, so nothing is claimed
-    for words in ("Dataset007_Torso", "liver, lesion", "MR0 volumes", "not measured", "DINOv3 License"):
+    for words in ("Dataset007_Torso", "| 1 | liver |", "volumes (MR0)", "Not measured", "DINOv3 License"):
         assert words in bundle.card
 
 

@@ -1,0 +1,65 @@
+"""From a finished training to a model bundle."""
+
+from dataclasses import replace
+from typing import Any
+
+from DinoUNetCore.dataset.plan import Plan
+from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.training.settings import Settings
+from DinoUNetCore.volume.labels import Label
+from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
+from DinoUNetCore.weights.bundle_files import CURVES
+from DinoUNetCore.weights.card import model_card
+from DinoUNetCore.weights.dinov3 import HUB, find_backbone, is_timm_name
+
+
+def make_bundle(
+    network: DinoUNet, plan: Plan, settings: Settings, labels: list[Label], training: dict[str, Any]
+) -> ModelBundle:
+    """The bundle of a trained network, not measured yet. training: facts for the card.
+
+    A frozen backbone that has a public name is not stored, whatever file it came from.
+    """
+    timm_model = network.variant.timm_model
+    source = settings.backbone_source
+    named = timm_model is not None and source != "random"
+    stored = network.backbone.trainable or not named
+    config = make_config(
+        name=settings.name or f"{plan.dataset}-{settings.variant}",
+        variant_name=settings.variant,
+        network=network,
+        backbone={
+            "name": timm_model if named else None,
+            "source": "timm" if source == HUB or is_timm_name(source) else "random" if source == "random" else "file",
+            "trained": network.backbone.trainable,
+            "stored": stored,
+        },
+        inputs={
+            "channel_names": plan.channel_names,
+            "dimension": plan.dimension,
+            "plane": plan.plane,
+            "unit": plan.unit,
+            "spacing": plan.spacing,
+            "patch_size": plan.patch_size,
+            "context_slices": plan.context_slices,
+            "mirror": plan.mirror,
+            "normalization": [channel.to_json() for channel in plan.normalization],
+            "intensity_range": plan.intensity_range,
+            "spacing_range": plan.spacing_range,
+        },
+        labels=labels,
+        training=training,
+        metrics={},
+    )
+    licenses = {}
+    if stored and named:  # the weights are derived from public ones, whose licence goes with them
+        paths = find_backbone(source, timm_model).licenses
+        licenses = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in paths}
+    return ModelBundle(config, network_tensors(network, stored), model_card(config), config["name"], licenses)
+
+
+def with_metrics(bundle: ModelBundle, metrics: dict[str, Any], curves: bytes | None = None) -> ModelBundle:
+    """The bundle and its card with what was measured: the result of `metrics.summarise`, and curves as a PNG."""
+    config = {**bundle.config, "metrics": {"mean": metrics["mean"], "labels": metrics["labels"]}}
+    card = model_card(config, CURVES if curves else None)
+    return replace(bundle, config=config, card=card, curves=curves)
