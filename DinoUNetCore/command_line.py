@@ -7,7 +7,6 @@ from typing import NoReturn, TypeVar
 
 from DinoUNetCore.errors import UserError
 
-
 Result = TypeVar("Result")
 
 

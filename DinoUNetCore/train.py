@@ -43,8 +43,8 @@ def make_parser() -> Parser:
     add("--plan", metavar="FILE", help="use this plan.json, perhaps edited, instead of making one")
     add("--groups", metavar="FILE", help='JSON {"groups": {case: group}}: cases of one group stay in one fold')
     add("--resample-channels", action="store_true", help="bring a case's channels onto the first one's grid")
-    backbone_help = "hub, random, a file or folder of DINOv3 weights, or timm's name of some (default: hub; tiny: random)"
-    add("--backbone", metavar="SOURCE", help=backbone_help)
+    backbone_help = "hub, random, a file or folder of DINOv3 weights, or timm's name for others"
+    add("--backbone", metavar="SOURCE", help=f"{backbone_help} (default: hub; tiny: random)")
     add_license_option(parser)
     add("--train-backbone", action="store_true", help="train the backbone along (always so for tiny)")
     add("--precision", choices=("auto", "float32", "bfloat16", "float16"), help="(default: auto)")

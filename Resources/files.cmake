@@ -61,6 +61,8 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/tiling.py
   DinoUNetCore/metrics.py
   DinoUNetCore/model_list.py
+  DinoUNetCore/models.py
+  DinoUNetCore/models_parser.py
   DinoUNetCore/network/__init__.py
   DinoUNetCore/network/adapter.py
   DinoUNetCore/network/backbone.py
@@ -76,7 +78,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/segment.py
   DinoUNetCore/train.py
   DinoUNetCore/training/__init__.py
-  DinoUNetCore/training/card.py
+  DinoUNetCore/training/bundling.py
   DinoUNetCore/training/checkpoints.py
   DinoUNetCore/training/losses.py
   DinoUNetCore/training/recipes.py
@@ -104,18 +106,21 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/weights/bundle.py
   DinoUNetCore/weights/bundle_files.py
   DinoUNetCore/weights/bundle_reading.py
+  DinoUNetCore/weights/card.py
   DinoUNetCore/weights/dinov3.py
   DinoUNetCore/weights/exporting.py
   DinoUNetCore/weights/forms.py
   DinoUNetCore/weights/hub.py
   DinoUNetCore/weights/hub_download.py
   DinoUNetCore/weights/hub_errors.py
+  DinoUNetCore/weights/importing.py
   DinoUNetCore/weights/inventory.py
   DinoUNetCore/weights/library.py
   DinoUNetCore/weights/license.py
   DinoUNetCore/weights/models_folder.py
   DinoUNetCore/weights/nnunet_plans.py
   DinoUNetCore/weights/official.py
+  DinoUNetCore/weights/official_bundle.py
   DinoUNetCore/weights/official_checkpoint.py
   DinoUNetCore/weights/placement.py
   DinoUNetCore/weights/streaming.py

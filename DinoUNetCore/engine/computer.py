@@ -1,12 +1,12 @@
 """What the engine runs on: packages, devices, and how many of its cores to use."""
 
-import os
 import platform
 from functools import cache
 from importlib import metadata
 from typing import Any
 
-PACKAGES = ("dinounet-slicer", "torch", "torchvision", "timm", "safetensors", "huggingface_hub", "psutil", "SimpleITK", "numpy")
+_OURS = ("dinounet-slicer", "torch", "torchvision", "timm", "safetensors", "huggingface_hub", "psutil")
+PACKAGES = (*_OURS, "SimpleITK", "numpy")
 
 
 def versions() -> dict[str, str | None]:

@@ -82,6 +82,8 @@ class Segmenter:
         if network is None:
             dtype = None if precision == "auto" and self.precision == torch.float32 else self.precision
             network = bundle.build_network(self.device, dtype, progress=progress, say=say)
+        if network.dtype != torch.float32:
+            self.precision = network.dtype
         self.network = network
         self.mirror_axes = [_AXES[axis] for axis in bundle.mirror] if mirror else []
         self.keep_largest = keep_largest

@@ -63,6 +63,19 @@ class DinoUNet(nn.Module):
         self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 2, stride=2) for c in variant.features)
         self.decoder = Decoder(variant.features, num_classes)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the network is to compute: a short one means that `features` runs under autocast in it."""
+        return self.backbone.dtype
+
+    def matrices(self) -> set[str]:
+        """Names of the parameters that autocast shortens, and which may be kept short therefore: the weights of
+        convolutions and linear maps, but for the head, which is applied to averaged features in float32.
+        """
+        kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+        layers = {name for name, module in self.named_modules() if isinstance(module, kinds)}
+        return {f"{name}.weight" for name in layers if not name.startswith("decoder.seg_layers.")}
+
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in_channels, H, W), normalised; any H and W -> logits (B, num_classes, H, W)."""
         return self.head(self.features(x))

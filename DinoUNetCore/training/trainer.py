@@ -295,6 +295,8 @@ def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = pr
     if is_timm_name(source):
         variant = replace(variant, timm_model=source)
     weights = None if source == "random" else find_backbone(source, variant.timm_model)
+    if weights is not None:
+        say(f"The backbone's weights come from {weights.origin}.")
     network = DinoUNet(
         variant, channels, len(plan.labels), settings.train_backbone, backbone_device="meta" if weights else None
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.weights.bundle_files import stream_sha256
+from DinoUNetCore.weights.bundle_files import is_license, stream_sha256
 from DinoUNetCore.weights.tensors_digest import tensors_digest
 
 RECORD = "backbone.json"
@@ -24,7 +24,6 @@ LARGEST_RECORD = 512 << 10  # bytes
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WEIGHTS = re.compile(r"model[\w.-]*\.safetensors", re.ASCII)
-_LICENSE = re.compile(r"licen[cs]e[\w .()-]*", re.ASCII | re.IGNORECASE)
 _INDEX = "model.safetensors.index.json"
 
 
@@ -73,11 +72,6 @@ class BackboneRecord:
 def is_sha256(text: object) -> bool:
     """Whether it is a hexadecimal SHA-256, and so a harmless name of a folder."""
     return isinstance(text, str) and _SHA256.fullmatch(text) is not None
-
-
-def is_license(name: str) -> bool:
-    """Whether a file of this name is taken for the licence of what lies beside it."""
-    return _LICENSE.fullmatch(name) is not None
 
 
 def parse_record(data: bytes, source: Path | str) -> BackboneRecord:

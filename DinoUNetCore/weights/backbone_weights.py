@@ -12,7 +12,8 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import give_usual_permissions
 from DinoUNetCore.network.backbone import ViTConfig
 from DinoUNetCore.network.variants import VARIANTS
-from DinoUNetCore.weights.backbone_folder import FORMAT_VERSION, RECORD, is_license
+from DinoUNetCore.weights.backbone_folder import FORMAT_VERSION, RECORD
+from DinoUNetCore.weights.bundle_files import is_license
 from DinoUNetCore.weights.forms import find_form
 from DinoUNetCore.weights.tensor_files import INDEX_ENDING, TensorFiles
 from DinoUNetCore.weights.tensors import TensorDigest, file_sha256, save_tensors

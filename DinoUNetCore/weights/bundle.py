@@ -33,10 +33,9 @@ from DinoUNetCore.weights.dinov3 import (
     BACKBONE_FILE,
     backbone_sha256,
     fill_buffers,
-    in_compute_dtype,
     named_backbone,
 )
-from DinoUNetCore.weights.placement import choose_placement, place_backbone
+from DinoUNetCore.weights.placement import RESERVE, choose_placement, place_backbone
 from DinoUNetCore.weights.tensors import assign_tensor, file_sha256, save_tensors
 
 _VIT = "backbone.vit."
@@ -128,22 +127,30 @@ class ModelBundle:
         """The network with its weights on a device, in eval mode, without gradients. Nothing is held twice; on the CPU
         it may share memory with the bundle.
 
-        dtype: in which the backbone's matrices are kept, the one it computes in; None: float32 if the device has room.
+        dtype: in which it is to compute; None: float32 if the device has room for the backbone, else perhaps bfloat16.
+        In a short one its matrices are kept in it, and it runs under autocast: see `DinoUNet.dtype`.
         A backbone that is not stored comes from the file `backbone`, else `backbone_file`, else as `named_backbone`
         says, and is checked by its SHA-256; one that is too large for the device is streamed (see `placement`).
         progress(done, total): bytes of a download. say: takes sentences on what is unusual.
         """
-        device = torch.device(device)
+        device, record = torch.device(device), self.config["backbone"]
         with torch.device("meta"):
             network = DinoUNet(self.variant, self.in_channels, self.num_classes, train_backbone=False)
-        self._fill(network, device, dtype or torch.float32)
-        periods, stored = self.config["backbone"].get("rope_periods"), self.stores_backbone
-        if stored:
+        if self.stores_backbone:
+            self._fill(network, device, dtype or torch.float32)
             fill_buffers(network.backbone, None, device)
         else:
-            self._add_backbone(network.backbone, backbone or self.backbone_file, device, dtype, progress, say)
-        if periods is not None:
-            network.backbone.rope_periods = torch.tensor(periods)
+            file = backbone or self.backbone_file
+            weights = named_backbone(file, self.variant.timm_model, record["sha256"], progress)
+            rest = sum(tensor.nbytes for name, tensor in network.state_dict().items() if not name.startswith(_VIT))
+            placement = choose_placement(weights, device, dtype, reserve=RESERVE + rest)
+            if placement.note and say:
+                say(placement.note)
+            self._fill(network, device, placement.dtype)
+            place_backbone(network.backbone, weights, device, placement)
+            self._check_backbone(network.backbone, weights.origin)
+        if record.get("rope_periods") is not None:
+            network.backbone.rope_periods = torch.tensor(record["rope_periods"])
         return network.requires_grad_(False).eval()
 
     def _fill(self, network: DinoUNet, device: torch.device, dtype: torch.dtype) -> None:
@@ -158,26 +165,17 @@ class ModelBundle:
                 f"{self.source} is damaged: {len(wrong)} tensors are missing or unknown, such as {wrong[0]}; "
                 "get the bundle again."
             )
+        matrices = network.matrices()
         for name, place in expected.items():
             tensor = self.tensors[name]
             if tensor.shape != place.shape:
                 raise UserError(f"{self.source} is damaged: its tensors do not fit its {CONFIG}; get it again.")
-            if name.startswith(_VIT):
-                tensor = in_compute_dtype(name.removeprefix(_VIT), tensor, dtype)
-            else:
-                tensor = tensor.to(place.dtype)
-            assign_tensor(network, name, tensor.to(device))
+            assign_tensor(network, name, tensor.to(device, dtype if name in matrices else place.dtype))
 
-    def _add_backbone(self, backbone: Backbone, file, device: torch.device, dtype, progress, say) -> None:
-        sha256 = self.config["backbone"]["sha256"]
-        weights = named_backbone(file, self.variant.timm_model, sha256, progress)
-        placement = choose_placement(weights, device, dtype)
-        if placement.note and say:
-            say(placement.note)
-        place_backbone(backbone, weights, device, placement)
-        if backbone.loaded_sha256 != sha256:
+    def _check_backbone(self, backbone: Backbone, origin: str) -> None:
+        if backbone.loaded_sha256 != self.config["backbone"]["sha256"]:
             raise UserError(
-                f"{weights.origin} does not hold the backbone weights that {self.source} was trained with (the SHA-256 "
+                f"{origin} does not hold the backbone weights that {self.source} was trained with (the SHA-256 "
                 f"differs); name the file that does by --backbone FILE or {BACKBONE_FILE}."
             )
 

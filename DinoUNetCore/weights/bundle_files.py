@@ -21,13 +21,18 @@ BACKBONE = "backbone"
 """The sub-folder with the backbone that the bundle names, in bundles made to travel."""
 LARGEST_CONFIG = 512 << 10  # bytes
 
-_LICENSE = re.compile(r"LICEN[CS]E[\w.-]*", re.ASCII)
+_LICENSE = re.compile(r"licen[cs]e[\w .()-]*", re.ASCII | re.IGNORECASE)
 
 _BLOCK = 1 << 20  # bytes copied at once
 _MOST_ENTRIES = 1000
 _EXPANSION = 20  # bytes out of one byte of a zip; trained weights stay below 3
 _FREE_EXPANSION = 16 << 20  # bytes: texts shrink more, and are small
 _DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def is_license(name: str) -> bool:
+    """Whether a file of this name holds the licence of the weights beside it."""
+    return _LICENSE.fullmatch(name) is not None
 
 
 def digest(config: bytes) -> str:
@@ -141,7 +146,7 @@ def _wanted(path: Path, names: list[str]) -> list[str]:
     for needed in (CONFIG, WEIGHTS):
         if needed not in names:
             raise UserError(f"{path} is no model: it has no {needed}; give a model's folder or zip.")
-    return sorted({name for name in names if name in (CONFIG, WEIGHTS, CARD, CURVES) or _LICENSE.fullmatch(name)})
+    return sorted({name for name in names if name in (CONFIG, WEIGHTS, CARD, CURVES) or is_license(name)})
 
 
 def copy_out(file: BinaryIO, path: Path) -> str:

@@ -71,7 +71,10 @@ def _training(config: Mapping[str, Any]) -> list[str]:
     inputs, backbone = config["input"], config["backbone"]
     origin = " (from a file)" if backbone["name"] and backbone["source"] == "file" else ""
     slices = inputs["plane"] if inputs["dimension"] == 3 else "as stored"
+    warning = "**Warning: the backbone is random and was not trained: this model is good for tests only.**"
+    useless = backbone["source"] == "random" and not backbone["trained"]
     return [
+        *([warning, ""] if useless else []),
         *(f"- {key.replace('_', ' ')}: {_text(value)}" for key, value in config["training"].items()),
         f"- backbone: {backbone['name'] or backbone['source']}{origin}, "
         f"{'trained along' if backbone['trained'] else 'frozen'}",

@@ -26,7 +26,7 @@ def find_backbone(
 
     source: "hub", or a file or folder of any form (see `BackboneWeights`), or the name of other weights that timm has
     ("vit_large_patch16_dinov3_qkvb.sat493m"). For "hub" those of `timm_model` are taken from the hub's cache, or from
-    the library (imported there; with `sha256` those of this SHA-256), or are downloaded.
+    the library if they were imported there, or are downloaded. sha256: those that are wanted, if known.
     progress(done, total) in bytes while they are downloaded.
 
     UserError when they cannot be had.
@@ -38,10 +38,13 @@ def find_backbone(
     name = timm_model if source == HUB else str(source)
     if name is None:
         raise UserError("this variant has no public backbone weights; train it from random ones (--backbone random).")
-    stored = backbone_store.find(sha256) if sha256 else backbone_store.find_named(name)
-    folder = stored or hub.cached_backbone(name) or hub.fetch_backbone(name, progress)
+    # Only a hash proves what is in the library: without one the hub's own weights come first.
+    stored, cached = backbone_store.find(sha256) if sha256 else None, hub.cached_backbone(name)
+    if stored is None and cached is None and sha256 is None:
+        stored = backbone_store.find_named(name)
+    folder = stored or cached or hub.fetch_backbone(name, progress)
     weights = BackboneWeights(folder)
-    weights.origin = f"timm/{name}" if stored is None else str(folder)
+    weights.origin = f"timm/{name}" if stored is None else f"{name}, imported into {folder}"
     return weights
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import PARTIAL, atomic_path
-from DinoUNetCore.weights.backbone_folder import RECORD, BackboneRecord, FileRecord, is_license, read_record
+from DinoUNetCore.weights.backbone_folder import RECORD, BackboneRecord, FileRecord, read_record
 from DinoUNetCore.weights.backbone_weights import BackboneWeights, save_backbone
 from DinoUNetCore.weights.bundle_files import (
     BACKBONE,
@@ -20,6 +20,7 @@ from DinoUNetCore.weights.bundle_files import (
     WEIGHTS,
     BundleFiles,
     check_config,
+    is_license,
     opened,
     pack_file,
     reading_problems,

@@ -6,8 +6,8 @@ from typing import Any
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.variants import VARIANTS, Variant
 from DinoUNetCore.volume.labels import default_labels
-from DinoUNetCore.weights.backbone_folder import is_license
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
+from DinoUNetCore.weights.bundle_files import is_license
 from DinoUNetCore.weights.card import model_card
 from DinoUNetCore.weights.nnunet_plans import NnUNetPlans, read_nnunet_plans
 from DinoUNetCore.weights.official import OfficialWeights

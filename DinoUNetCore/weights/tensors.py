@@ -9,6 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+_VALUES_AT_ONCE = 1 << 22  # a float32 copy of a whole large tensor would take twice its memory
+
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file. OSError when it cannot be written (the library has an error of its own for that)."""
@@ -44,11 +46,14 @@ class TensorDigest:
 
     def __init__(self):
         self._digest = hashlib.sha256()
+        self._buffer = torch.empty(_VALUES_AT_ONCE)  # one for all: the memory would be full of holes otherwise
 
     def update(self, name: str, tensor: Tensor) -> None:
-        values = tensor.detach().to("cpu", torch.float32).contiguous()
-        self._digest.update(f"{name}{tuple(values.shape)}".encode())
-        self._digest.update(values.numpy())
+        self._digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        values = tensor.detach().flatten()
+        for start in range(0, len(values), len(self._buffer)):
+            part = values[start : start + len(self._buffer)]
+            self._digest.update(self._buffer[: len(part)].copy_(part).numpy())
 
     def hexdigest(self) -> str:
         return self._digest.hexdigest()

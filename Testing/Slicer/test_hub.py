@@ -138,9 +138,11 @@ def test_a_model_of_the_hub_comes_into_the_users_own_library(host, hub, opened, 
     assert (tmp_path / "models" / "knee" / "model.safetensors").is_file()
     assert not list((tmp_path / "home elsewhere").rglob("config.json"))
 
-    host.dialogs.answer("getText", "hf:somebody/knee")
+    save_named(make_bundle(seed=1, variant=TINY), "knee", tmp_path / "other")
+    hub.add_folder("somebody/other", tmp_path / "other")
+    host.dialogs.answer("getText", "hf:somebody/other")
     actions["Add from Hugging Face..."].trigger()
-    host.wait_until(lambda: "already" in opened.ui.statusLabel.text, 60, "the refusal")
+    host.wait_until(lambda: "has a model called knee already" in opened.ui.statusLabel.text, 60, "the refusal")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import yaml
+from random_bundle import make_bundle
 
 from DinoUNetCore import load_bundle
 from DinoUNetCore.weights.card import model_card
 
 
-def test_the_card_states_structures_training_numbers_and_use(make_bundle):
+def test_the_card_states_structures_training_numbers_and_use():
     card = model_card(load_bundle("phantom-tiny").config, "curves.png")
     front = yaml.safe_load(card.split("---")[1])
     assert front["pipeline_tag"] == "image-segmentation"
@@ -25,14 +26,14 @@ def test_the_card_states_structures_training_numbers_and_use(make_bundle):
         assert words in card
 
 
-def test_what_was_not_measured_is_not_claimed(make_bundle):
+def test_what_was_not_measured_is_not_claimed():
     card = model_card(make_bundle(channels=("T1", "T2")).config)
     assert "Not measured." in card and "Dice |" not in card
     assert "CHANNEL1 CHANNEL2" in card
     assert "Licence" not in card  # the backbone is random
 
 
-def test_a_public_backbone_brings_its_licence_into_the_card(make_bundle):
+def test_a_public_backbone_brings_its_licence_into_the_card():
     config = make_bundle().config
     for stored, words in ((True, "are part of this model"), (False, "are not part of this model")):
         record = {"name": "vit", "source": "timm", "trained": False, "stored": stored}
@@ -40,7 +41,7 @@ def test_a_public_backbone_brings_its_licence_into_the_card(make_bundle):
         assert words in card and "https://ai.meta.com" in card
 
 
-def test_the_curves_travel_with_the_bundle(make_bundle, tmp_path):
+def test_the_curves_travel_with_the_bundle(tmp_path):
     picture = b"\x89PNG" + bytes(700_000)
     bundle = replace(make_bundle(), curves=picture)
     for name in ("folder", "model.zip"):
