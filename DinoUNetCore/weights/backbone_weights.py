@@ -116,11 +116,6 @@ def _expected_shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in vit.state_dict().items()}
 
 
-def open_backbone(path: str | Path) -> BackboneWeights:
-    """See `BackboneWeights`."""
-    return BackboneWeights(path)
-
-
 def save_backbone(weights: BackboneWeights, folder: Path) -> None:
     """Write a new folder with the weights under timm's names, their licence and `backbone.json`.
 

@@ -17,9 +17,9 @@ def import_backbone(path: Path) -> StoredBackbone:
 
     UserError, and the store is as it was: no or damaged weights, weights that no variant has, no space.
     """
-    from DinoUNetCore.weights.backbone_weights import open_backbone, save_backbone
+    from DinoUNetCore.weights.backbone_weights import BackboneWeights, save_backbone
 
-    weights = open_backbone(path)
+    weights = BackboneWeights(path)
     weights.variant()  # what fits no variant is told before it is copied
     try:
         with workshop() as temporary:

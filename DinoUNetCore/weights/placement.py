@@ -1,5 +1,6 @@
 """Where a backbone's weights are kept while a network computes: on its device, in the computer's memory, or on disk."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -25,22 +26,32 @@ class Placement:
 
 
 def choose_placement(
-    weights: BackboneWeights, device: torch.device, dtype: torch.dtype | None, reserve: int = RESERVE
+    weights: BackboneWeights,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    reserve: int = RESERVE,
+    free: Callable[[torch.device], int] | None = None,
 ) -> Placement:
     """On the device if it has room, else in the computer's memory, else on disk.
 
-    dtype None: float32, or bfloat16 where only that has room. reserve: bytes of the device that others need.
+    dtype None: float32, or bfloat16 where only that has room. reserve: bytes of the device that others need. free: asks
+    for a device's free bytes; None: `free_memory`.
     """
-    room = free_memory(device) - reserve
+    free = free or free_memory
+    room = free(device) - reserve
     wanted = [torch.float32, torch.bfloat16] if dtype is None else [dtype]
     for candidate in wanted:
         if size_in(weights, candidate) <= room:
-            unusual = candidate != wanted[0]
-            return Placement("device", candidate, _note(weights, candidate, "is kept in bfloat16") if unusual else "")
-    size = size_in(weights, wanted[-1])
-    if device.type == "cuda" and size <= free_memory(torch.device("cpu")) - RESERVE:
-        return Placement("memory", wanted[-1], _streamed(weights, wanted[-1], device, "the computer's memory", 10e9))
-    return Placement("disk", wanted[-1], _streamed(weights, wanted[-1], device, "the disk", 1e9))
+            return Placement("device", candidate, _shortened(weights, candidate) if candidate != wanted[0] else "")
+    shortest = wanted[-1]
+    size = size_in(weights, shortest)
+    in_memory = device.type == "cuda" and size <= free(torch.device("cpu")) - RESERVE
+    source, speed = ("the computer's memory", 10e9) if in_memory else ("the disk", 1e9)  # bytes per second, about
+    note = (
+        f"the backbone ({size / 1e9:.1f} GB) does not fit into the {free(device) / 1e9:.1f} GB that {device} has free: "
+        f"its blocks come from {source} in every pass, which takes about {size / speed:.0f} s more each time."
+    )
+    return Placement("memory" if in_memory else "disk", shortest, note)
 
 
 def place_backbone(
@@ -66,16 +77,9 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def _note(weights: BackboneWeights, dtype: torch.dtype, what: str) -> str:
-    return f"the backbone ({size_in(weights, dtype) / 1e9:.1f} GB) {what}."
-
-
-def _streamed(weights: BackboneWeights, dtype: torch.dtype, device: torch.device, source: str, speed: float) -> str:
-    """speed: bytes per second that can be expected of it."""
-    size = size_in(weights, dtype)
-    return _note(
-        weights,
-        dtype,
-        f"does not fit into the {free_memory(device) / 1e9:.1f} GB that {device} has free: its blocks come from "
-        f"{source} in every pass, which takes about {size / speed:.0f} s more each time",
+def _shortened(weights: BackboneWeights, dtype: torch.dtype) -> str:
+    short, long = size_in(weights, dtype) / 1e9, size_in(weights, torch.float32) / 1e9
+    return (
+        f"in float32 the backbone would take {long:.1f} GB, for which there is no room: it is kept, and the network "
+        f"computes, in {str(dtype).removeprefix('torch.')} ({short:.1f} GB)."
     )

@@ -14,7 +14,7 @@ from travelling import LICENSE, SMALL, TINY, make_backbone_folder, make_travelli
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import backbone_store, library
-from DinoUNetCore.weights.backbone_weights import open_backbone
+from DinoUNetCore.weights.backbone_weights import BackboneWeights
 from DinoUNetCore.weights.bundle_reading import load_bundle
 from DinoUNetCore.weights.exporting import export_bundle
 
@@ -68,7 +68,7 @@ def test_a_bundle_is_exported_without_its_backbone(place, tmp_path):
 
 def test_public_weights_travel_with_the_bundle_and_their_licence(folder, place, tmp_path):
     out = tmp_path / "out.zip"
-    export_bundle(place / "small", out, open_backbone(place / "public"))
+    export_bundle(place / "small", out, BackboneWeights(place / "public"))
     assert names(out) == sorted(MODEL + BACKBONE)
     record = record_of(out)
     assert (record["variant"], record["timm_model"]) == ("small", SMALL.timm_model)
@@ -85,7 +85,7 @@ def test_public_weights_travel_with_the_bundle_and_their_licence(folder, place, 
 
 def test_a_kept_backbone_is_copied_as_it_is_and_always_gives_the_same_zip(folder, place, tmp_path):
     for name in ("a.zip", "b.zip"):
-        export_bundle(place / "tiny", tmp_path / name, open_backbone(place / "kept"))
+        export_bundle(place / "tiny", tmp_path / name, BackboneWeights(place / "kept"))
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip") as file:
         assert file.read("backbone/model.safetensors") == (place / "kept" / "model.safetensors").read_bytes()
@@ -98,7 +98,7 @@ def test_weights_from_meta_s_file_are_converted_on_the_way(folder, place, tmp_pa
     torch.save(metas_form(backbone, 2 * backbone.rope_periods), tmp_path / "meta.pth")
     (tmp_path / "terms.txt").write_text(LICENSE, encoding="utf-8")
     out = tmp_path / "out.zip"
-    export_bundle(place / "small", out, open_backbone(tmp_path / "meta.pth"), license_file=tmp_path / "terms.txt")
+    export_bundle(place / "small", out, BackboneWeights(tmp_path / "meta.pth"), license_file=tmp_path / "terms.txt")
     assert names(out) == sorted([*MODEL, "backbone/LICENSE.txt", *BACKBONE[1:]])
     assert set(record_of(out)["files"]) == {"LICENSE.txt", "model.safetensors"}
     load_bundle(library.add(out).path).build_network()
@@ -107,11 +107,13 @@ def test_weights_from_meta_s_file_are_converted_on_the_way(folder, place, tmp_pa
 def test_weights_without_a_licence_do_not_travel_unless_it_is_given(folder, place, tmp_path):
     bare = save_weights(make_bundle(variant=SMALL), tmp_path / "bare", licensed=False)
     with pytest.raises(UserError, match=r"no LICENSE file lies beside .*bare.*name it by --license FILE"):
-        export_bundle(place / "small", tmp_path / "out.zip", open_backbone(bare))
+        export_bundle(place / "small", tmp_path / "out.zip", BackboneWeights(bare))
     with pytest.raises(UserError, match=r"the licence file .*none\.txt does not exist"):
-        export_bundle(place / "small", tmp_path / "out.zip", open_backbone(bare), license_file=tmp_path / "none.txt")
+        export_bundle(place / "small", tmp_path / "out.zip", BackboneWeights(bare), license_file=tmp_path / "none.txt")
     assert not (tmp_path / "out.zip").exists()
-    export_bundle(place / "small", tmp_path / "out.zip", open_backbone(bare), license_file=place / "public/LICENSE.md")
+    export_bundle(
+        place / "small", tmp_path / "out.zip", BackboneWeights(bare), license_file=place / "public/LICENSE.md"
+    )
     assert names(tmp_path / "out.zip") == sorted(MODEL + BACKBONE)
 
 
@@ -119,14 +121,14 @@ def test_other_weights_than_the_bundle_names_are_refused(place, tmp_path):
     other = make_backbone_folder(tmp_path / "other", make_bundle(seed=1, variant=TINY))
     for source, backbone in ((place / "tiny", other), (place / "tiny", place / "public"), (place / "small", other)):
         with pytest.raises(UserError, match=r"is not the backbone that .* was trained with .*--backbone FILE"):
-            export_bundle(source, tmp_path / "out.zip", open_backbone(backbone))
+            export_bundle(source, tmp_path / "out.zip", BackboneWeights(backbone))
     assert not (tmp_path / "out.zip").exists()
 
 
 def test_a_bundle_with_a_backbone_of_its_own_takes_no_other_one(random_bundle, place, tmp_path):
     random_bundle().save(tmp_path / "own")
     with pytest.raises(UserError, match="holds its own backbone already"):
-        export_bundle(tmp_path / "own", tmp_path / "out.zip", open_backbone(place / "kept"))
+        export_bundle(tmp_path / "own", tmp_path / "out.zip", BackboneWeights(place / "kept"))
 
 
 def test_an_existing_zip_stays_unless_it_is_to_be_overwritten(place, tmp_path):
@@ -144,7 +146,7 @@ def test_an_existing_zip_stays_unless_it_is_to_be_overwritten(place, tmp_path):
 @pytest.mark.parametrize("damaged", ["config.json", "model.safetensors", "backbone"])
 def test_what_is_damaged_is_not_passed_on(place, tmp_path, damaged):
     bundle = make_travelling(tmp_path / "bundle")
-    backbone = open_backbone(bundle / "backbone")
+    backbone = BackboneWeights(bundle / "backbone")
     path = bundle / damaged if damaged != "backbone" else bundle / "backbone" / "LICENSE.md"
     content = bytearray(path.read_bytes())
     content[0 if damaged == "config.json" else -3] ^= 1
@@ -162,10 +164,10 @@ def test_a_full_disk_is_told_in_one_sentence_and_nothing_is_left(folder, place, 
     code = (
         "import resource, sys\n"
         "from DinoUNetCore.command_line import run\n"
-        "from DinoUNetCore.weights.backbone_weights import open_backbone\n"
+        "from DinoUNetCore.weights.backbone_weights import BackboneWeights\n"
         "from DinoUNetCore.weights.exporting import export_bundle\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
-        "run(lambda: export_bundle(sys.argv[1], sys.argv[2], open_backbone(sys.argv[3])))\n"
+        "run(lambda: export_bundle(sys.argv[1], sys.argv[2], BackboneWeights(sys.argv[3])))\n"
     )
     command = [sys.executable, "-c", code, bundle, tmp_path / "out.zip", place / backbone]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -9,7 +9,7 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.backbone import Backbone, ViTConfig
 from DinoUNetCore.weights.backbone_weights import BackboneWeights
 from DinoUNetCore.weights.dinov3 import load_backbone
-from DinoUNetCore.weights.placement import Placement, choose_placement, free_memory, place_backbone, size_in
+from DinoUNetCore.weights.placement import RESERVE, Placement, choose_placement, free_memory, place_backbone, size_in
 from DinoUNetCore.weights.streaming import stream_backbone
 
 CONFIG, TAPS = ViTConfig(dim=64, depth=4, heads=4), (0, 1, 2, 3)
@@ -83,21 +83,35 @@ def test_gradients_pass_beside_a_streamed_backbone(weights):
 
 
 def test_what_has_room_stays_on_the_device(weights):
-    placement = choose_placement(weights, CPU, None)
-    assert placement == Placement("device", torch.float32)
+    assert choose_placement(weights, CPU, None) == Placement("device", torch.float32)
     assert size_in(weights, torch.bfloat16) * 2 == size_in(weights, torch.float32)
+    assert free_memory(CPU) > 0
 
 
-def test_without_room_the_backbone_gets_shorter_then_streamed_with_a_word_on_the_cost(weights):
-    free = free_memory(CPU)
-    short = choose_placement(weights, CPU, None, reserve=free - size_in(weights, torch.float32) * 3 // 4)
-    assert (short.where, short.dtype) == ("device", torch.bfloat16)
-    assert "bfloat16" in short.note
-    for dtype in (None, torch.float32):
-        streamed = choose_placement(weights, CPU, dtype, reserve=2 * free)
-        assert streamed.where == "disk"
-        assert streamed.dtype == (dtype or torch.bfloat16)
-        assert "the disk in every pass" in streamed.note
+@pytest.mark.parametrize(
+    ("device", "room", "memory", "dtype", "expected"),
+    [
+        ("cpu", 1.1, 1.1, None, ("device", torch.float32)),
+        ("cpu", 0.6, 0.6, None, ("device", torch.bfloat16)),
+        ("cpu", 0.4, 0.4, None, ("disk", torch.bfloat16)),
+        ("cpu", 0.6, 0.6, torch.float32, ("disk", torch.float32)),
+        ("cuda", 0.6, 2.0, torch.float16, ("device", torch.float16)),
+        ("cuda", 0.4, 2.0, torch.float16, ("memory", torch.float16)),
+        ("cuda", 0.4, 0.4, torch.float16, ("disk", torch.float16)),
+        ("mps", 0.6, 0.6, None, ("device", torch.bfloat16)),
+    ],
+)
+def test_without_room_the_backbone_gets_shorter_then_is_streamed(weights, device, room, memory, dtype, expected):
+    """room, memory: what device and computer have free beside the reserve, in sizes of the float32 backbone."""
+    whole = size_in(weights, torch.float32)
+    free = {device: RESERVE + int(room * whole)} | ({"cpu": RESERVE + int(memory * whole)} if device != "cpu" else {})
+    placement = choose_placement(weights, torch.device(device), dtype, free=lambda device: free[device.type])
+    assert (placement.where, placement.dtype) == expected
+    if placement.where != "device":
+        assert f"the {'disk' if placement.where == 'disk' else 'computer'}" in placement.note
+        assert "s more each time" in placement.note
+    else:
+        assert bool(placement.note) == (dtype is None and placement.dtype != torch.float32)
 
 
 def test_a_placement_is_carried_out(weights):
