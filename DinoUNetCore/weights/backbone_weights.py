@@ -1,7 +1,7 @@
 """DINOv3 weights in whatever form a user has them: one set of names, read tensor by tensor."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -61,15 +61,14 @@ class BackboneWeights:
             for name, recipe in self._recipes.items()
         }
 
-    def read(self, name: str) -> Tensor:
-        """One tensor, which belongs to the caller."""
-        recipe = self._recipes[name]
-        return recipe.make(*(self._files[source] for source in recipe.sources))
+    def tensors(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Tensors with their names, all of them in ascending order by default; each belongs to the caller.
 
-    def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All tensors with their names, in ascending order; only the current one is in memory."""
-        parts = self._files.read(source for recipe in self._recipes.values() for source in recipe.sources)
-        for name, recipe in self._recipes.items():
+        Only the current one is in memory.
+        """
+        recipes = self._recipes if names is None else {name: self._recipes[name] for name in names}
+        parts = self._files.read(source for recipe in recipes.values() for source in recipe.sources)
+        for name, recipe in recipes.items():
             yield name, recipe.make(*(next(parts)[1] for _ in recipe.sources))
 
     def sha256(self) -> str:

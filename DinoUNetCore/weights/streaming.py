@@ -39,9 +39,13 @@ def stream_backbone(
     backbone.loaded_sha256 = digest.hexdigest()
 
     def read(index: int) -> Block:
-        names = [name for name in weights.names() if name.startswith(f"blocks.{index}.")]
-        tensors = (waiting[name] if in_memory else in_compute_dtype(name, weights.read(name), dtype) for name in names)
-        return {name.split(".", 2)[2]: tensor for name, tensor in zip(names, tensors, strict=True)}
+        prefix = f"blocks.{index}."
+        names = [name for name in weights.names() if name.startswith(prefix)]
+        if in_memory:
+            tensors = {name: waiting[name] for name in names}
+        else:
+            tensors = {name: in_compute_dtype(name, tensor, dtype) for name, tensor in weights.tensors(names)}
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
 
     StreamedBlocks(backbone.vit.blocks, read, device)
 

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import qt
+import slicer
 from hub_stub import Faults, HubStub
 from random_bundle import make_bundle
 from travelling import TINY, save_named, save_weights
@@ -38,6 +40,14 @@ def hub(files, choices, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def volume(scene):
+    """Two small slices."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "small")
+    slicer.util.updateVolumeFromArray(node, np.random.default_rng(0).normal(100, 20, (2, 40, 40)).astype(np.float32))
+    return node
+
+
+@pytest.fixture
 def ready(hub, files, opened, volume):
     """The module's widget with the model that needs the backbone, and a volume."""
     library.add(files / "bundle")
@@ -69,7 +79,7 @@ def test_the_license_is_asked_for_once_and_the_segmentation_goes_on(host, hub, r
     said = said_by(ready)
     host.dialogs.answer("question", qt.QMessageBox.Ok)
     ready.ui.segmentButton.click()
-    host.wait_until(lambda: ready.ui.outputSelector.currentNode() is not None, 90, "the result")
+    host.wait_until(lambda: ready.ui.outputSelector.currentNode() is not None, 60, "the result")
     (dialog,) = host.dialogs.shown
     assert (dialog.title, license.URL in dialog.text) == ("DINOv3 License", True)
     assert any(sentence.startswith("Downloading the backbone (once) ...") for sentence in said)
@@ -108,7 +118,7 @@ def test_an_acceptance_here_counts_for_an_engine_elsewhere(host, ready, remote_c
     license.accept()
     choose_remote(ready, remote_command)
     ready.ui.segmentButton.click()
-    wait_for_the_end(ready, 90)
+    wait_for_the_end(ready)
     assert "Found" in ready.ui.statusLabel.text
     assert not host.dialogs.shown
     assert not list((tmp_path / "home elsewhere").rglob(".dinov3-license.json"))
