@@ -12,6 +12,19 @@ from DinoUNetSlicerLib.errors import UserError
 
 def ask() -> bool:
     """Show where the license is and wait for the user; True, and remembered, if they accept it."""
+    box = _message_box()
+    accepted = box.exec_() == qt.QMessageBox.Ok
+    box.deleteLater()
+    if accepted:
+        try:
+            license.accept()
+        except UserError as error:  # it counts until Slicer is closed
+            logging.warning(str(error))
+    return accepted
+
+
+def _message_box():
+    # Not Slicer's own question: that one answers itself where Slicer runs with --testing, and nobody has accepted then.
     url = html.escape(license.URL)
     box = qt.QMessageBox(slicer.util.mainWindow())
     box.setWindowTitle(license.NAME)
@@ -25,11 +38,4 @@ def ask() -> bool:
     box.setStandardButtons(qt.QMessageBox.Ok | qt.QMessageBox.Cancel)
     box.button(qt.QMessageBox.Ok).text = "Accept"
     box.setDefaultButton(qt.QMessageBox.Cancel)
-    accepted = box.exec_() == qt.QMessageBox.Ok
-    box.deleteLater()
-    if accepted:
-        try:
-            license.accept()
-        except UserError as error:  # it counts until Slicer is closed
-            logging.warning(str(error))
-    return accepted
+    return box
