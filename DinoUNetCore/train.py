@@ -1,18 +1,16 @@
 """Train Dino U-Net on an nnU-Net raw data set: python -m DinoUNetCore.train DATASET -o RUN."""
 
 import argparse
-import math
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from DinoUNetCore.command_line import Parser, add_license_option, run, with_license
+from DinoUNetCore.console import progress_bar, say
 from DinoUNetCore.errors import UserError
-
-VARIANT_NAMES = ("tiny", "small", "small_plus", "base", "large", "huge_plus", "7b")
+from DinoUNetCore.planning_options import add_planning_options, positive, whole_number, with_pairs
 
 
 def make_parser() -> Parser:
@@ -22,56 +20,25 @@ def make_parser() -> Parser:
         argument_default=argparse.SUPPRESS,  # only options that were given are compared when a run is resumed
         formatter_class=argparse.HelpFormatter,
     )
+    add_planning_options(parser)
     add = parser.add_argument
-    add("dataset", help="folder with dataset.json, imagesTr and labelsTr")
     add("-o", "--output", required=True, metavar="RUN", help="folder of this run")
     add("--resume", action="store_true", help="go on with the run in RUN, or begin it if there is none")
-    add("--variant", choices=VARIANT_NAMES, help="size of the network (default: small)")
     add("--fold", type=int, help="fold to validate on (default: 0)")
     add("--recipe", choices=("default", "paper"), help="optimizer and schedule (default: default)")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=_positive(int), help="number of epochs (default: the recipe's)")
-    length.add_argument("--minutes", type=_positive(float), help="train as many epochs as fit into this time")
-    add("--iterations", type=_positive(int), help="batches per epoch (default: the recipe's)")
-    add("--learning-rate", type=_positive(float), help="highest learning rate (default: the recipe's)")
-    add("--batch-size", type=_positive(int), help="patches per batch (default: planned)")
-    spacing_help = "in mm, of pictures in pixels (default: planned)"
-    add("--spacing", type=_positive(float), nargs=2, metavar=("ROWS", "COLUMNS"), help=spacing_help)
-    add("--patch-size", type=_positive(int), nargs=2, metavar=("ROWS", "COLUMNS"), help="(default: planned)")
-    add("--plane", choices=("finest", "axial", "coronal", "sagittal"), help="how volumes are sliced (default: finest)")
-    add("--context-slices", type=int, choices=(1, 3), help="slices the network sees at once (default: planned)")
-    add("--plan", metavar="FILE", help="use this plan.json, perhaps edited, instead of making one")
-    add("--groups", metavar="FILE", help='JSON {"groups": {case: group}}: cases of one group stay in one fold')
-    add("--resample-channels", action="store_true", help="bring a case's channels onto the first one's grid")
+    length.add_argument("--epochs", type=positive(int), help="number of epochs (default: the recipe's)")
+    length.add_argument("--minutes", type=positive(float), help="train as many epochs as fit into this time")
+    add("--iterations", type=positive(int), help="batches per epoch (default: the recipe's)")
+    add("--learning-rate", type=positive(float), help="highest learning rate (default: the recipe's)")
     backbone_help = "hub, random, a file or folder of DINOv3 weights, or timm's name for others"
     add("--backbone", metavar="SOURCE", help=f"{backbone_help} (default: hub; tiny: random)")
     add_license_option(parser)
-    add("--train-backbone", action="store_true", help="train the backbone along (always so for tiny)")
-    add("--precision", choices=("auto", "float32", "bfloat16", "float16"), help="(default: auto)")
-    add("--device", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add("--workers", type=_whole_number, help="processes that prepare batches (default: by device)")
-    add("--threads", type=_positive(int), help="CPU threads (default: all)")
-    add("--seed", type=_whole_number, help="seed of everything random (default: 12345)")
+    add("--workers", type=whole_number, help="processes that prepare batches (default: by device)")
+    add("--threads", type=positive(int), help="CPU threads (default: all)")
     add("--name", help="name of the model (default: data set and variant)")
     add("--keep-prepared", action="store_true", help="keep RUN/prepared, the resampled slices, after the end")
     return parser
-
-
-def _positive(kind: type):
-    def convert(text: str):
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    convert.__name__ = "number above 0"
-    return convert
-
-
-def _whole_number(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {2**32 - 1}")
-    return int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = vars(make_parser().parse_args(arguments))
     folder, resume = Path(given.pop("output")), given.pop("resume", False)
     accept_license = given.pop("accept_dinov3_license", False)
-    for pair in {"spacing", "patch_size"} & given.keys():
-        given[pair] = tuple(given[pair])
-    train(given, folder, resume, started, accept_license)
+    train(with_pairs(given), folder, resume, started, accept_license)
 
 
 def train(given: dict[str, Any], folder: Path, resume: bool, started: float, accept_license: bool = False) -> None:
@@ -89,14 +54,15 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float, acc
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # older PyTorch lacks some operations on Apple's GPUs
     import torch
 
-    from DinoUNetCore.dataset.layout import read_dataset
     from DinoUNetCore.dataset.preprocessing import prepare_cases, remove_prepared
     from DinoUNetCore.device import choose_device
     from DinoUNetCore.files import remove_partial, write_json
     from DinoUNetCore.inference.segmenter import Segmenter
     from DinoUNetCore.training.bundling import make_bundle, with_metrics
+    from DinoUNetCore.training.planning import plan_training
     from DinoUNetCore.training.settings import Settings
-    from DinoUNetCore.training.trainer import Trainer, hardware, make_network
+    from DinoUNetCore.training.start import hardware, make_network
+    from DinoUNetCore.training.trainer import Trainer
     from DinoUNetCore.training.validation import measure_volumes
     from DinoUNetCore.weights.dinov3 import check_backbone_file
 
@@ -123,19 +89,19 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float, acc
         check_backbone_file(settings.backbone_source)
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    dataset = read_dataset(settings.dataset, settings.groups)
-    plan, fingerprint = _read_or_make_plan(dataset, settings, folder)
     # All that can be wrong is told before anything is written, so that the same command can be given again, mended.
+    with progress_bar("reading cases") as progress:
+        planned = plan_training(settings, folder / "plan.json", progress)
+    dataset, plan = planned.dataset, planned.plan
     training, validation = plan.training_and_validation(settings.fold)
-    notes = plan.check_against(dataset)
     network = with_license(lambda: make_network(settings, plan, say), accept_license)
-    for note in [*plan.warnings, *notes]:
+    for note in [*plan.warnings, *planned.notes]:
         say(f"warning: {note}")
     (folder / "metrics.json").unlink(missing_ok=True)  # of a shorter training: this one is not finished yet
     settings.save(settings_file)  # also when resumed: the number of epochs may have grown
     plan.save(folder / "plan.json")
-    if fingerprint is not None:
-        fingerprint.save(folder / "fingerprint.json")
+    if planned.fingerprint is not None:
+        planned.fingerprint.save(folder / "fingerprint.json")
     with progress_bar("preparing cases") as progress:
         cases = prepare_cases(
             dataset, plan, folder / "prepared", resample_channels=settings.resample_channels, progress=progress
@@ -183,33 +149,6 @@ def train(given: dict[str, Any], folder: Path, resume: bool, started: float, acc
     say(_summary(metrics, folder))
 
 
-def _read_or_make_plan(dataset, settings, folder: Path):
-    from DinoUNetCore.dataset.fingerprint import make_fingerprint
-    from DinoUNetCore.dataset.plan import Plan, make_plan
-
-    if (folder / "plan.json").exists():
-        return Plan.load(folder / "plan.json"), None
-    if settings.plan:
-        for name in ("spacing", "patch_size", "batch_size", "context_slices"):
-            if getattr(settings, name) is not None:
-                raise UserError(f"--{name.replace('_', '-')} is decided by {settings.plan}; change it there instead.")
-        return Plan.load(settings.plan), None
-    with progress_bar("reading cases") as progress:
-        fingerprint = make_fingerprint(dataset, progress, resample_channels=settings.resample_channels)
-    plan = make_plan(
-        dataset,
-        fingerprint,
-        settings.variant,
-        plane=settings.plane,
-        seed=settings.seed,
-        batch_size=settings.batch_size,
-        spacing=list(settings.spacing) if settings.spacing else None,
-        patch_size=list(settings.patch_size) if settings.patch_size else None,
-        context_slices=settings.context_slices,
-    )
-    return plan, fingerprint
-
-
 def _summary(metrics: dict[str, Any], folder: Path) -> str:
     rows = [(name, row) for name, row in metrics["labels"].items()] + [("mean", metrics["mean"])]
     width = max(len(name) for name, _ in rows)
@@ -219,36 +158,6 @@ def _summary(metrics: dict[str, Any], folder: Path) -> str:
         hd95 = "       -" if row["hd95"] is None else f"{row['hd95']:8.2f}"
         lines.append(f"{name:<{width}}  {dice}  {hd95}")
     return "\n".join([*lines, f"The model is {folder / 'bundle'}; pictures and numbers are beside it."])
-
-
-class progress_bar:  # noqa: N801 - used like a function
-    """A tqdm bar as a callback progress(done, total), for code that knows nothing of bars."""
-
-    def __init__(self, title: str):
-        self.title = title
-        self.bar = None
-
-    def __enter__(self) -> "progress_bar":
-        return self
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.bar is None:
-            from tqdm import tqdm
-
-            self.bar = tqdm(total=total, desc=self.title, leave=False)
-        self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *exception) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
-def say(text: str) -> None:
-    """Print a line above any progress bar, at once also into files and pipes."""
-    from tqdm import tqdm
-
-    tqdm.write(text)
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -3,9 +3,13 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/__init__.py
   DinoUNetCore/command_line.py
   DinoUNetCore/dataset/__init__.py
+  DinoUNetCore/dataset/absent_classes.py
   DinoUNetCore/dataset/augmentation.py
+  DinoUNetCore/dataset/augmentation_sheet.py
+  DinoUNetCore/dataset/dataset_json.py
   DinoUNetCore/dataset/fingerprint.py
   DinoUNetCore/dataset/folds.py
+  DinoUNetCore/dataset/intensity_augmentation.py
   DinoUNetCore/dataset/layout.py
   DinoUNetCore/dataset/mirroring.py
   DinoUNetCore/dataset/phantom.py
@@ -13,8 +17,10 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/dataset/plan_checks.py
   DinoUNetCore/dataset/planning.py
   DinoUNetCore/dataset/preprocessing.py
+  DinoUNetCore/dataset/problems.py
   DinoUNetCore/dataset/readable_json.py
   DinoUNetCore/dataset/slices.py
+  DinoUNetCore/dataset/spatial_augmentation.py
   DinoUNetCore/dataset/torso/__init__.py
   DinoUNetCore/dataset/torso/abdomen.py
   DinoUNetCore/dataset/torso/anatomy.py
@@ -51,7 +57,6 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/cases.py
   DinoUNetCore/inference/interruption.py
   DinoUNetCore/inference/labelling.py
-  DinoUNetCore/inference/memory.py
   DinoUNetCore/inference/plausibility.py
   DinoUNetCore/inference/postprocessing.py
   DinoUNetCore/inference/probabilities.py
@@ -59,6 +64,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/segmenter.py
   DinoUNetCore/inference/slices.py
   DinoUNetCore/inference/tiling.py
+  DinoUNetCore/memory.py
   DinoUNetCore/metrics.py
   DinoUNetCore/model_list.py
   DinoUNetCore/models.py
@@ -80,11 +86,15 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/training/__init__.py
   DinoUNetCore/training/bundling.py
   DinoUNetCore/training/checkpoints.py
+  DinoUNetCore/training/device_room.py
   DinoUNetCore/training/losses.py
   DinoUNetCore/training/recipes.py
   DinoUNetCore/training/report.py
   DinoUNetCore/training/schedule.py
   DinoUNetCore/training/settings.py
+  DinoUNetCore/training/start.py
+  DinoUNetCore/training/step.py
+  DinoUNetCore/training/termination.py
   DinoUNetCore/training/trainer.py
   DinoUNetCore/training/validation.py
   DinoUNetCore/volume/__init__.py

@@ -1,6 +1,7 @@
 """What a data set looks like: sizes, spacings, intensities and label counts, measured once and kept as JSON."""
 
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from DinoUNetCore.dataset.layout import Case, Dataset, check_case, count_labels
+from DinoUNetCore.dataset.layout import Dataset, check_case, count_labels
+from DinoUNetCore.dataset.problems import Problems
 from DinoUNetCore.dataset.readable_json import write_readable_json
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json
@@ -19,6 +21,8 @@ VERSION = 1
 SAMPLES_PER_CASE = 10_000
 SAMPLES_IN_ALL = 4_000_000  # keeps memory bounded when there are thousands of cases
 PERCENTILES = (0.5, 99.5)
+BINS = 60  # of a histogram
+WIDE = 30  # a highest value this many times the median: images without a common scale
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class ChannelFingerprint:
     """One channel over the whole set, from at most SAMPLES_PER_CASE voxels drawn from each case.
 
     low and high are the 0.5 and 99.5 percentiles: of the labelled voxels (foreground_*) and of all voxels (image_*).
+    histogram_edges: equal steps, or equal factors where the images have no common scale; voxels beyond them count in
+    the outermost bins. The histograms hold the numbers of drawn voxels.
     """
 
     foreground_low: float
@@ -51,6 +57,9 @@ class ChannelFingerprint:
     foreground_std: float
     image_low: float
     image_high: float
+    histogram_edges: list[float] = field(default_factory=list, repr=False)
+    foreground_histogram: list[int] = field(default_factory=list, repr=False)
+    image_histogram: list[int] = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True)
@@ -86,26 +95,32 @@ def make_fingerprint(
     dataset: Dataset,
     progress: Callable[[int, int], None] | None = None,
     *,
+    unit: str | None = None,
     resample_channels: bool = False,
+    problems: Problems | None = None,
 ) -> Fingerprint:
-    """Read every case once, check it (see `check_case`) and measure it.
+    """Read every case once, check it (see `check_case`, also for `unit`) and measure it.
 
     `progress(done, total)` is called after each case. The same files give the same numbers: the voxels that are sampled
-    depend on the case's name only. UserErrors: what `check_case` raises, 2D among 3D cases, no labelled voxel at all.
+    depend on the case's name only. What is wrong with any case is told together, in one UserError, with the `problems`
+    that were found before: what `check_case` raises, 2D among 3D cases, no labelled voxel at all.
     """
+    problems = problems or Problems()
     cases: dict[str, CaseFingerprint] = {}
     foreground: list[np.ndarray] = []
     everything: list[np.ndarray] = []
-    samples = min(SAMPLES_PER_CASE, max(100, SAMPLES_IN_ALL // len(dataset.cases)))
+    samples = min(SAMPLES_PER_CASE, max(100, SAMPLES_IN_ALL // max(1, len(dataset.cases))))
     for done, case in enumerate(dataset.cases, start=1):
-        volume, label = check_case(case, dataset, resample_channels=resample_channels)
-        random = np.random.default_rng(zlib.crc32(case.name.encode("utf-8")))
-        everything.append(_sample_everything(volume, samples, random))
-        foreground.append(_sample_foreground(volume, label, samples, random))
-        cases[case.name] = _measure_case(volume, label, everything[-1], dataset)
-        _check_dimension(case, dataset.cases[0], cases)
+        with problems.collecting():
+            volume, label = check_case(case, dataset, unit=unit, resample_channels=resample_channels)
+            random = np.random.default_rng(zlib.crc32(case.name.encode("utf-8")))
+            everything.append(_sample_everything(volume, samples, random))
+            foreground.append(_sample_foreground(volume, label, samples, random))
+            cases[case.name] = _measure_case(volume, label, everything[-1], dataset)
         if progress is not None:
             progress(done, len(dataset.cases))
+    _check_dimensions(dataset, cases, problems)
+    problems.refuse()
     label_voxels = {name: sum(case.label_voxels[name] for case in cases.values()) for name in dataset.labels}
     channels = _measure_channels(np.concatenate(foreground, axis=1), np.concatenate(everything, axis=1), dataset)
     return Fingerprint(dataset.name, channels, label_voxels, cases)
@@ -159,12 +174,20 @@ def _measure_case(volume: Volume, label: sitk.Image, samples: np.ndarray, datase
     )
 
 
-def _check_dimension(case: Case, first: Case, cases: dict[str, CaseFingerprint]) -> None:
-    if cases[case.name].dimension != cases[first.name].dimension:
-        raise UserError(
-            f"{case.images[0]} is {cases[case.name].dimension}D but {first.images[0].name} is "
-            f"{cases[first.name].dimension}D; put pictures and volumes into data sets of their own."
-        )
+def _check_dimensions(dataset: Dataset, cases: dict[str, CaseFingerprint], problems: Problems) -> None:
+    """Pictures among volumes, or volumes among pictures: whichever are fewer are wrong."""
+    dimensions = Counter(case.dimension for case in cases.values())
+    if len(dimensions) < 2:
+        return
+    usual = dimensions.most_common(1)[0][0]
+    files = {case.name: case.images[0] for case in dataset.cases}
+    example = next(files[name].name for name, case in cases.items() if case.dimension == usual)
+    for name, case in cases.items():
+        if case.dimension != usual:
+            problems.add(
+                f"{files[name]} is {case.dimension}D but {example} is {usual}D; put pictures and volumes into data "
+                "sets of their own."
+            )
 
 
 def _measure_channels(foreground: np.ndarray, everything: np.ndarray, dataset: Dataset) -> list[ChannelFingerprint]:
@@ -177,8 +200,24 @@ def _measure_channels(foreground: np.ndarray, everything: np.ndarray, dataset: D
         low, high = np.percentile(labelled, PERCENTILES)
         image_low, image_high = np.percentile(voxels, PERCENTILES)
         numbers = (low, high, labelled.mean(), labelled.std(), image_low, image_high)
-        channels.append(ChannelFingerprint(*map(_rounded, numbers)))
+        edges = _histogram_edges(voxels, labelled)
+        histograms = (np.histogram(np.clip(part, edges[0], edges[-1]), edges)[0] for part in (labelled, voxels))
+        channels.append(
+            ChannelFingerprint(*map(_rounded, numbers), edges, *(counts.tolist() for counts in histograms))
+        )
     return channels
+
+
+def _histogram_edges(voxels: np.ndarray, labelled: np.ndarray) -> list[float]:
+    """BINS + 1 rising edges between the percentiles of all and of the labelled voxels together."""
+    both = np.concatenate([np.percentile(part, PERCENTILES) for part in (voxels, labelled)])
+    low, high = float(both.min()), float(both.max())
+    positive = voxels[voxels > 0]
+    if low >= 0 and positive.size and high > WIDE * np.median(positive):
+        edges = np.geomspace(np.percentile(positive, PERCENTILES[0]), high, BINS + 1)
+    else:
+        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    return [_rounded(edge) for edge in edges]
 
 
 def _case_from_json(table: dict[str, Any]) -> CaseFingerprint:

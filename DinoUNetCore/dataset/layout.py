@@ -6,15 +6,15 @@ Format: https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_for
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
+from DinoUNetCore.dataset.dataset_json import Description
+from DinoUNetCore.dataset.problems import Problems
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import read_json
 from DinoUNetCore.volume.geometry import grid_difference
-from DinoUNetCore.volume.reading import is_picture, read_label_map, read_volume
+from DinoUNetCore.volume.reading import is_picture, read_image, read_label_map, read_volume
 from DinoUNetCore.volume.volume import Grid, Volume
 
 
@@ -45,34 +45,37 @@ class Dataset:
         return "pixel" if is_picture(self.file_ending) else "mm"
 
 
-def read_dataset(folder: str | Path, groups: str | Path | None = None) -> Dataset:
+def read_dataset(
+    folder: str | Path, groups: str | Path | None = None, problems: Problems | None = None
+) -> Dataset:
     """Find the cases of an nnU-Net v2 raw folder, without opening an image.
 
     `groups` is a JSON file {"groups": {case: group}} or {case: group} that replaces the "groups" of dataset.json.
     Cases of one group (a patient) stay together when folds are made; a case without a group is a group of its own.
-    Every defect is a UserError with one sentence.
+    All that is wrong is a UserError with one sentence each. With `problems`, what is wrong with the cases' files is put
+    there instead, and such cases are left out, so that the others can be looked at before all is refused.
     """
     folder = Path(folder)
-    table_file = folder / "dataset.json"
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; name an nnU-Net v2 raw folder (dataset.json, imagesTr, labelsTr).")
-    if not table_file.is_file():
-        raise UserError(f"{table_file} is missing; name an nnU-Net v2 raw folder (dataset.json, imagesTr, labelsTr).")
-    table = read_json(table_file)
-    if not isinstance(table, dict):
-        raise UserError(f"{table_file} must hold a JSON object with channel_names, labels and file_ending.")
-
-    channel_names = _read_channel_names(table, table_file)
-    labels = _read_labels(table, table_file)
-    ending = _read_file_ending(table, table_file)
-    images = _find_images(folder / "imagesTr", ending, len(channel_names))
-    label_files = _find_label_files(folder / "labelsTr", ending, images)
-    _check_number_of_cases(table, table_file, len(images))
-    group_of = _read_groups(table, table_file, groups, set(images))
-    cases = [Case(name, images[name], label_files[name], group_of[name]) for name in sorted(images)]
-    name = table.get("name")
-    name = name if isinstance(name, str) and name.strip() else folder.resolve().name
-    return Dataset(folder, name, channel_names, labels, ending, cases)
+    description = Description.read(folder / "dataset.json")
+    found = Problems() if problems is None else problems
+    images, label_files = _find_files(folder, description, found)
+    group_of = dict.fromkeys(images, "")
+    with found.collecting():
+        description.check_number_of_cases(len(images))
+    with found.collecting():
+        group_of = description.groups(set(images), groups)
+    if problems is None:
+        found.refuse()
+    cases = [
+        Case(name, images[name], label_files[name], group_of[name])
+        for name in sorted(images)
+        if images[name] and name in label_files
+    ]
+    return Dataset(
+        folder, description.name, description.channel_names, description.labels, description.file_ending, cases
+    )
 
 
 def check_case(
@@ -82,25 +85,23 @@ def check_case(
 
     unit: what lengths count in (of UNITS; None: the data set's). In pixels, 2D images need the same size only.
 
-    Returns the volume (one array per channel name) and its label map, both on the same grid. UserErrors: an unreadable
-    file, another number of channels, different grids, label values that dataset.json does not name.
+    Returns the volume (one array per channel name) and its label map, both on the same grid. UserErrors, all that
+    apply together: an unreadable file, another number of channels, different grids, label values that dataset.json does
+    not name.
     """
     unit = unit or dataset.unit
-    volume = read_volume(case.images, resample_channels, unit)
-    if len(volume.channels) != len(dataset.channel_names):
-        raise UserError(
-            f"{case.images[0]} and its sister files hold {len(volume.channels)} channel(s), but dataset.json names "
-            f"{len(dataset.channel_names)} ({', '.join(dataset.channel_names)}); correct channel_names or the files."
-        )
-    label = read_label_map(case.label)
-    _check_same_grid(case, volume.grid, Grid.of(label), unit)
-    unknown = sorted(set(count_labels(label)) - set(dataset.labels.values()))
-    if unknown:
-        shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
-        raise UserError(
-            f"{case.label} holds label value(s) {shown}, which dataset.json does not name; "
-            "add them to its labels or correct the file."
-        )
+    volume = label = None
+    problems = Problems()
+    with problems.collecting():
+        volume = _read_channels(case, resample_channels, unit)
+        _check_number_of_channels(case, volume, dataset)
+    with problems.collecting():
+        label = read_label_map(case.label)
+        _check_values(case, label, dataset)
+    if volume is not None and label is not None:
+        with problems.collecting():
+            _check_same_grid(case, volume.grid, Grid.of(label), unit)
+    problems.refuse()
     return volume, label
 
 
@@ -114,6 +115,36 @@ def count_labels(label: sitk.Image) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
+def _read_channels(case: Case, resample_channels: bool, unit: str) -> Volume:
+    try:
+        return read_volume(case.images, resample_channels, unit)
+    except UserError:
+        problems = Problems()
+        for path in case.images:  # more than one file may be broken
+            with problems.collecting():
+                read_image(path)
+        problems.refuse()
+        raise
+
+
+def _check_number_of_channels(case: Case, volume: Volume, dataset: Dataset) -> None:
+    if len(volume.channels) != len(dataset.channel_names):
+        raise UserError(
+            f"{case.images[0]} and its sister files hold {len(volume.channels)} channel(s), but dataset.json names "
+            f"{len(dataset.channel_names)} ({', '.join(dataset.channel_names)}); correct channel_names or the files."
+        )
+
+
+def _check_values(case: Case, label: sitk.Image, dataset: Dataset) -> None:
+    unknown = sorted(set(count_labels(label)) - set(dataset.labels.values()))
+    if unknown:
+        shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
+        raise UserError(
+            f"{case.label} holds label value(s) {shown}, which dataset.json does not name; "
+            "add them to its labels or correct the file."
+        )
+
+
 def _check_same_grid(case: Case, image: Grid, label: Grid, unit: str) -> None:
     difference = grid_difference(image, label, unit)
     if difference:
@@ -123,84 +154,31 @@ def _check_same_grid(case: Case, image: Grid, label: Grid, unit: str) -> None:
         )
 
 
-# dataset.json -----------------------------------------------------------------------------------------------------
-
-
-def _entry(table: dict, key: str, kind: type, file: Path) -> Any:
-    if key not in table:
-        if "modality" in table:
-            raise UserError(
-                f"{file} is in the old format of nnU-Net v1 or the Decathlon (it has 'modality' and no {key!r}); "
-                "convert the folder, for example with nnUNetv2_convert_MSD_dataset."
-            )
-        raise UserError(f"{file} has no {key!r}; add it as the nnU-Net v2 format asks.")
-    if not isinstance(table[key], kind) or not table[key]:
-        wanted = "a table that is not empty" if kind is dict else "a text that is not empty"
-        raise UserError(f"{key!r} in {file} must be {wanted}.")
-    return table[key]
-
-
-def _read_channel_names(table: dict, file: Path) -> list[str]:
-    names = _entry(table, "channel_names", dict, file)
-    wanted = [str(number) for number in range(len(names))]
-    if sorted(names) != sorted(wanted):
-        raise UserError(f"'channel_names' in {file} must number the channels {', '.join(wanted)}, not {list(names)}.")
-    if not all(isinstance(name, str) and name.strip() for name in names.values()):
-        raise UserError(f"every name among 'channel_names' in {file} must be a text that is not empty.")
-    return [names[number] for number in wanted]
-
-
-def _read_labels(table: dict, file: Path) -> dict[str, int]:
-    labels = _entry(table, "labels", dict, file)
-    for name, value in labels.items():
-        if isinstance(value, list) or "regions_class_order" in table:
-            raise UserError(
-                f"{file} describes region-based labels (label {name!r} lists several values or regions_class_order is "
-                "set), which are not supported yet; give every label one value."
-            )
-        if name.strip().casefold() == "ignore":
-            raise UserError(
-                f"{file} has an 'ignore' label, which is not supported yet; relabel or leave out its voxels."
-            )
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
-            raise UserError(
-                f"label {name!r} in {file} has the value {value!r}; write name: value, with whole numbers from 0 up, "
-                'such as {"background": 0, "liver": 1}.'
-            )
-        if not name.strip():
-            raise UserError(f"the label of value {value} in {file} has an empty name; give it one.")
-    by_value: dict[int, str] = {}
-    for name, value in labels.items():
-        if value in by_value:
-            raise UserError(f"labels {by_value[value]!r} and {name!r} in {file} have the same value {value}.")
-        by_value[value] = name
-    if 0 not in by_value:
-        raise UserError(f'labels in {file} do not name the background; add "background": 0.')
-    if len(by_value) < 2:
-        raise UserError(f"labels in {file} name nothing but the background; add what is to be segmented.")
-    return {by_value[value]: value for value in sorted(by_value)}
-
-
-def _read_file_ending(table: dict, file: Path) -> str:
-    ending = _entry(table, "file_ending", str, file)
-    if not ending.startswith(".") or len(ending) < 2:
-        raise UserError(f"'file_ending' in {file} is {ending!r}; it must begin with a dot, such as '.nii.gz'.")
-    return ending
-
-
-def _check_number_of_cases(table: dict, file: Path, found: int) -> None:
-    expected = table.get("numTraining", found)
-    if expected != found:
-        raise UserError(
-            f"{file} says numTraining {expected!r}, but imagesTr holds {found} case(s); add the missing files or "
-            "correct the number."
-        )
-
-
 # files ------------------------------------------------------------------------------------------------------------
 
 
-def _names_with_ending(folder: Path, ending: str) -> list[str]:
+def _find_files(
+    folder: Path, description: Description, problems: Problems
+) -> tuple[dict[str, tuple[Path, ...]], dict[str, Path]]:
+    """The image files and the label map of each case; () where image files are missing or too many."""
+    ending = description.file_ending
+    images: dict[str, tuple[Path, ...]] = {}
+    labels: dict[str, Path] = {}
+    with problems.collecting():
+        images = _find_images(folder / "imagesTr", ending, len(description.channel_names), problems)
+    with problems.collecting():
+        labels = {stem: folder / "labelsTr" / (stem + ending) for stem in _stems(folder / "labelsTr", ending)}
+    if images and labels:
+        for case in sorted(images.keys() - labels.keys()):
+            image = folder / "imagesTr" / f"{case}_0000{ending}"
+            problems.add(f"{image} has no label map; add {folder / 'labelsTr' / (case + ending)} or remove the image.")
+        for case in sorted(labels.keys() - images.keys()):
+            problems.add(f"{labels[case]} has no image; add imagesTr/{case}_0000{ending} or remove the label map.")
+    return images, labels
+
+
+def _stems(folder: Path, ending: str) -> list[str]:
+    """The names of the files in `folder` that have this ending, without it. UserError if there are none."""
     if not folder.is_dir():
         raise UserError(f"{folder} is missing; an nnU-Net v2 raw folder holds dataset.json, imagesTr and labelsTr.")
     # names that begin with a dot are not images: macOS leaves "._case_0000.nii.gz" on foreign disks
@@ -212,56 +190,34 @@ def _names_with_ending(folder: Path, ending: str) -> list[str]:
     return matching
 
 
-def _find_images(folder: Path, ending: str, channels: int) -> dict[str, tuple[Path, ...]]:
-    found: dict[str, set[int]] = {}
-    for stem in _names_with_ending(folder, ending):
+def _find_images(folder: Path, ending: str, channels: int, problems: Problems) -> dict[str, tuple[Path, ...]]:
+    images: dict[str, tuple[Path, ...]] = {}
+    numbers: dict[str, set[int]] = {}
+    for stem in _stems(folder, ending):
         match = re.fullmatch(r"(.+)_(\d{4})", stem)
         if match is None:
-            raise UserError(
+            problems.add(
                 f"{folder / (stem + ending)} has no channel number; rename it to {stem}_0000{ending} (nnU-Net v2 names "
                 f"images CASE_0000{ending})."
             )
-        found.setdefault(match[1], set()).add(int(match[2]))
-    images = {}
-    for case, numbers in found.items():
-        one_rgb_file = channels == 3 and numbers == {0}
-        wanted = {0} if one_rgb_file else set(range(channels))
-        if numbers - wanted:
-            extra = folder / f"{case}_{min(numbers - wanted):04d}{ending}"
-            raise UserError(
-                f"{extra} is a channel that dataset.json does not name; remove it or add it to channel_names."
-            )
-        if wanted - numbers:
-            missing = folder / f"{case}_{min(wanted - numbers):04d}{ending}"
-            raise UserError(f"{missing} is missing: dataset.json names {channels} channel(s); add the file.")
-        images[case] = tuple(folder / f"{case}_{number:04d}{ending}" for number in sorted(wanted))
+            images[stem] = ()  # its label map is not told to lack an image
+        else:
+            numbers.setdefault(match[1], set()).add(int(match[2]))
+    for case, found in numbers.items():
+        images[case] = _channel_files(folder, case, ending, found, channels, problems)
     return images
 
 
-def _find_label_files(folder: Path, ending: str, images: dict[str, tuple[Path, ...]]) -> dict[str, Path]:
-    labels = {stem: folder / (stem + ending) for stem in _names_with_ending(folder, ending)}
-    for case in sorted(images):
-        if case not in labels:
-            raise UserError(f"{images[case][0]} has no label map; add {folder / (case + ending)} or remove the image.")
-    for case in sorted(labels):
-        if case not in images:
-            raise UserError(f"{labels[case]} has no image; add imagesTr/{case}_0000{ending} or remove the label map.")
-    return labels
-
-
-def _read_groups(table: dict, table_file: Path, groups_file: str | Path | None, cases: set[str]) -> dict[str, str]:
-    source, groups = table_file, table.get("groups", {})
-    if groups_file is not None:
-        source, groups = Path(groups_file), read_json(groups_file)
-        if isinstance(groups, dict) and isinstance(groups.get("groups"), dict):
-            groups = groups["groups"]
-    if not isinstance(groups, dict) or not all(
-        isinstance(group, (str, int)) and not isinstance(group, bool) for group in groups.values()
-    ):
-        raise UserError(f'the groups in {source} must have the form {{"case": "group"}}, with a text for each group.')
-    for case in groups:
-        if case not in cases:
-            raise UserError(f"the groups in {source} name the case {case!r}, which has no image; remove or correct it.")
-    named = {str(group) for group in groups.values()}
-    alone = {case: case if case not in named else f"{case} (alone)" for case in cases}
-    return {case: str(groups.get(case, alone[case])) for case in cases}
+def _channel_files(
+    folder: Path, case: str, ending: str, found: set[int], channels: int, problems: Problems
+) -> tuple[Path, ...]:
+    """The case's files in the order of the channels; () if they are not those that dataset.json names."""
+    one_rgb_file = channels == 3 and found == {0}
+    wanted = {0} if one_rgb_file else set(range(channels))
+    for number in sorted(found - wanted):
+        extra = folder / f"{case}_{number:04d}{ending}"
+        problems.add(f"{extra} is a channel that dataset.json does not name; remove it or add it to channel_names.")
+    for number in sorted(wanted - found):
+        missing = folder / f"{case}_{number:04d}{ending}"
+        problems.add(f"{missing} is missing: dataset.json names {channels} channel(s); add the file.")
+    return tuple(folder / f"{case}_{number:04d}{ending}" for number in sorted(wanted)) if found == wanted else ()

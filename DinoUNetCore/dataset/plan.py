@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from DinoUNetCore.dataset.absent_classes import absent_classes
 from DinoUNetCore.dataset.fingerprint import Fingerprint
 from DinoUNetCore.dataset.folds import make_folds
 from DinoUNetCore.dataset.layout import Dataset
 from DinoUNetCore.dataset.mirroring import mirror_axes
 from DinoUNetCore.dataset.plan_checks import VERSION, check_field, check_plan
 from DinoUNetCore.dataset.planning import (
+    Room,
     choose_batch_size,
     choose_context_slices,
     choose_normalization,
@@ -18,6 +20,8 @@ from DinoUNetCore.dataset.planning import (
     choose_training_plane,
     choose_unit,
     cut_cases,
+    fit_into_room,
+    limit_batch_size,
 )
 from DinoUNetCore.dataset.readable_json import write_readable_json
 from DinoUNetCore.errors import UserError
@@ -75,8 +79,9 @@ class Plan:
         """Whether there is nothing unseen to validate on."""
         return len(self.folds) == 1
 
-    def check_against(self, dataset: Dataset) -> list[str]:
-        """Check that the plan was made for this data set. Returns sentences about what is allowed but noteworthy.
+    def check_against(self, dataset: Dataset, fingerprint: Fingerprint | None = None) -> list[str]:
+        """Check that the plan was made for this data set. Returns sentences about what is allowed but noteworthy, other
+        than the plan's warnings; with the fingerprint also about classes that folds lack.
 
         UserErrors: other channels or labels, folds with cases that the data set does not have.
         """
@@ -97,7 +102,8 @@ class Plan:
                 f"folds in the plan name the case {unknown[0]!r}, which {dataset.folder} does not have; correct the "
                 "folds or make a new plan."
             )
-        return self._notes(group_of)
+        absent = absent_classes(self.folds, self.labels, fingerprint.cases) if fingerprint else []
+        return [*self._notes(group_of), *(note for note in map(_sentence, absent) if note not in self.warnings)]
 
     def _notes(self, group_of: dict[str, str]) -> list[str]:
         notes = []
@@ -151,8 +157,12 @@ def make_plan(
     spacing: list[float] | None = None,
     patch_size: list[int] | None = None,
     context_slices: int | None = None,
+    room: Room | None = None,
 ) -> Plan:
-    """Choose everything from the fingerprint, except what is given. UserError where a given value cannot be."""
+    """Choose everything from the fingerprint, except what is given. UserError where a given value cannot be.
+
+    room: the memory of the device to train on, which patch and batch are to fit; None: any will do.
+    """
     check_field("variant", variant, "the options")
     asked_for = {"batch_size": batch_size, "patch_size": patch_size, "context_slices": context_slices}
     for name, value in asked_for.items():
@@ -165,11 +175,19 @@ def make_plan(
     unit, reasons["unit"] = choose_unit(dataset, dimension)
     cuts = cut_cases(grids, plane, unit)
     spacing, reasons["spacing"] = choose_spacing(cuts, unit, variant, spacing)
-    patch, reasons["patch_size"] = choose_patch_size(cuts, spacing, variant, patch_size)
-    batch, reasons["batch_size"] = choose_batch_size(cuts, spacing, patch, variant, batch_size)
     context, reasons["context_slices"] = choose_context_slices(
         cuts, dimension, len(dataset.channel_names), context_slices
     )
+    patch, reason = choose_patch_size(cuts, spacing, variant, patch_size)
+    limited = room is not None and batch_size is None
+    if limited:
+        inputs = len(dataset.channel_names) * context
+        patch, reason, fits = fit_into_room(patch, reason, room, inputs, shrink=patch_size is None)
+    reasons["patch_size"] = reason
+    batch, reason = choose_batch_size(cuts, spacing, patch, variant, batch_size)
+    if limited:
+        batch, reason = limit_batch_size(batch, reason, fits, room)
+    reasons["batch_size"] = reason
     normalization, reasons["normalization"] = choose_normalization(dataset, fingerprint)
     mirror, reasons["mirror"] = mirror_axes(
         [name for name, value in dataset.labels.items() if value != 0],
@@ -183,11 +201,7 @@ def make_plan(
     )
     reasons["folds"] = folds.reason
     warnings = [] if folds.warning is None else [folds.warning]
-    warnings += [
-        f"the label {name!r} occurs in no case, so the model will not learn it."
-        for name, voxels in fingerprint.label_voxels.items()
-        if voxels == 0 and dataset.labels[name] != 0
-    ]
+    warnings += absent_classes(folds.validation, dataset.labels, fingerprint.cases)
     plan = Plan(
         dataset=dataset.name,
         variant=variant,

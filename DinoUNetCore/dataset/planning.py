@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +25,14 @@ AUTHORS_SHARE = 0.05  # of the data set's pixels that a batch may hold
 TINY_BATCH_PIXELS = 8 * 128 * 128  # fewer make more steps of the same time, more make steadier ones
 TINY_BATCH_RANGE = (2, 32)
 THICKEST_CONTEXT = 3  # neighbouring slices further apart than this many pixels show too little of the same
+
+
+class Room(Protocol):
+    """A device's memory: `free` bytes, in which so many `patches` of (rows, columns) and network inputs can train."""
+
+    free: int
+
+    def patches(self, patch_size: Sequence[int], channels: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,21 @@ def choose_patch_size(
     )
 
 
+def fit_into_room(
+    patch: Sequence[int], reason: str, room: Room, channels: int, shrink: bool = True
+) -> tuple[list[int], str, int]:
+    """Shrink a patch, the longer side first, until two of them can train in `room`. Also returns how many can."""
+    wanted = list(patch)
+    fitting = list(patch)
+    fits = room.patches(fitting, channels)
+    while shrink and fits < 2 and max(fitting) > SMALLEST_PATCH_SIDE:
+        fitting[fitting.index(max(fitting))] -= PATCH_MULTIPLE
+        fits = room.patches(fitting, channels)
+    if fitting != wanted:
+        reason += f"; made smaller than {_by(wanted)}, of which no two can train in {_gigabytes(room)} of free memory"
+    return fitting, reason, fits
+
+
 def choose_batch_size(
     cuts: Sequence[Cut], spacing: Sequence[float], patch: Sequence[int], variant: str, given: int | None = None
 ) -> tuple[int, str]:
@@ -146,6 +170,14 @@ def choose_batch_size(
         f"5 % of the data set's {total / 1e6:.3g} million pixels are {share} patches of {_by(patch)}; "
         f"at least 2, at most {AUTHORS_BATCH} (the authors' rule)"
     )
+
+
+def limit_batch_size(batch: int, reason: str, fits: int, room: Room) -> tuple[int, str]:
+    """No more patches than can train in the device's memory. More room makes no larger batches: the learning rate of
+    the recipes is for these.
+    """
+    fact = f"{_gigabytes(room)} of free memory have room for about {fits}"
+    return (batch, f"{reason}; {fact}") if batch <= fits else (max(1, fits), f"{reason}; but {fact}")
 
 
 def choose_context_slices(
@@ -201,6 +233,10 @@ def _are_colours(names: Sequence[str]) -> bool:
 
 def _by(numbers: Sequence[float]) -> str:
     return " x ".join(f"{number:.4g}" for number in numbers)
+
+
+def _gigabytes(room: Room) -> str:
+    return f"the device's {room.free / 1e9:.3g} GB"
 
 
 def _pixels(shape: Sequence[float]) -> str:

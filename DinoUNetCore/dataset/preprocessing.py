@@ -13,6 +13,7 @@ import torch
 
 from DinoUNetCore.dataset.layout import Case, Dataset, check_case
 from DinoUNetCore.dataset.plan import Plan
+from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import atomic_path, read_json, write_json
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.intensity import fit
@@ -38,10 +39,20 @@ class PreparedCase:
     aspect: float
 
     def images(self) -> np.ndarray:
-        return np.load(self.images_file, mmap_mode="r")
+        return _map(self.images_file)
 
     def labels(self) -> np.ndarray:
-        return np.load(self.labels_file, mmap_mode="r")
+        return _map(self.labels_file)
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{path} is damaged or gone ({error}); delete the folder {path.parent} and go on with --resume, which "
+            "prepares the cases again."
+        ) from error
 
 
 def prepare_cases(

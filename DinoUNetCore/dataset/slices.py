@@ -7,18 +7,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from DinoUNetCore.dataset.augmentation import Augmentation
+from DinoUNetCore.dataset.augmentation import Augmentation, Numbers, Windows
 from DinoUNetCore.dataset.preprocessing import PreparedCase
-
-MARGIN = 1.5
-"""Patches are cut this much larger than they are used, so that rotating and shrinking find pixels beyond them."""
 
 
 class TrainingSlices(Dataset):
-    """Map-style data set of patches, augmented unless `augmentation` is None. An index is (epoch, sample number in it).
+    """Map-style data set of patches, or with an augmentation of windows around them and the numbers drawn for them.
 
-    Each sample draws a case, then a slice, then a place. Every third sample of a batch is forced to show a class of the
-    foreground (the authors' recipe); the others fall anywhere.
+    An index is (epoch, sample number in it). Each sample draws a case, then a slice, then a place. Every third sample
+    of a batch is forced to show a class of the foreground (the authors' recipe); the others fall anywhere.
     """
 
     def __init__(
@@ -35,18 +32,23 @@ class TrainingSlices(Dataset):
         self.augmentation = augmentation
         self.seed = seed
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """(channels, rows, columns) float32 and (rows, columns) int64."""
+    def __getitem__(self, index: tuple[int, int]) -> tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Numbers]:
+        """(channels, rows, columns) float32 and classes (rows, columns) int64; for an augmentation as they are stored,
+        float16 and integers: fewer bytes go to the device.
+        """
         epoch, sample = index
         random = np.random.default_rng((self.seed, epoch, sample))
         case = self.cases[random.integers(len(self.cases))]
         forced = sample % 3 == 2
         slice_index, centre = self._choose_place(case, forced, random)
-        size = self.patch_size if self.augmentation is None else [int(np.ceil(MARGIN * n)) for n in self.patch_size]
-        image, label = patch_of(case, slice_index, centre, size, self.context_slices)
         if self.augmentation is None:
+            image, label = patch_of(case, slice_index, centre, self.patch_size, self.context_slices)
             return torch.from_numpy(image), torch.from_numpy(label[0].astype(np.int64))
-        return self.augmentation(image, label, random)
+        size = self.augmentation.window_size
+        image, label = stored_patch(case, slice_index, centre, size, self.context_slices)
+        label = label.astype(np.int32, copy=False) if label.dtype == np.uint16 else label  # torch hardly knows uint16
+        numbers = self.augmentation.draw(random, len(image) // self.context_slices, self.context_slices)
+        return torch.from_numpy(image), torch.from_numpy(label[0]), numbers
 
     def _choose_place(self, case: PreparedCase, forced: bool, random: np.random.Generator) -> tuple[int, list[int]]:
         present = [c for c, slices in case.slices_with.items() if c > 0 and slices]
@@ -61,28 +63,35 @@ class TrainingSlices(Dataset):
         return slice_index, patch_centre(aim, case.shape[1:], self.patch_size)
 
 
+def collate_windows(samples: Sequence[tuple[Tensor, Tensor, Numbers]]) -> Windows:
+    """The samples of a batch, for a loader of `TrainingSlices` with an augmentation."""
+    images, labels, numbers = zip(*samples, strict=True)
+    return Windows(torch.stack(images), torch.stack(labels), list(numbers))
+
+
 class EpochSampler(Sampler):
-    """Hands out the indices (epoch, 0), (epoch, 1), ... Set `epoch` before each pass."""
+    """Hands out the indices (epoch, 0), (epoch, 1), ... Set `epoch` before each pass, and `first` to begin later."""
 
     def __init__(self, samples: int):
         self.samples = samples
         self.epoch = 0
+        self.first = 0
 
     def __len__(self) -> int:
-        return self.samples
+        return self.samples - self.first
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(self.epoch, sample) for sample in range(self.samples)])
+        return iter([(self.epoch, sample) for sample in range(self.first, self.samples)])
 
 
 def slice_with_context(images: np.ndarray, index: int, context_slices: int) -> np.ndarray:
-    """(slices, channels, H, W) -> (channels * context_slices, H, W) float32: the slice; with three context slices, the
-    one before, itself and the one after. The first and last slice are their own neighbours.
+    """(slices, channels, H, W) -> (channels * context_slices, H, W): the slice; with three context slices, the one
+    before, itself and the one after. The first and last slice are their own neighbours.
     """
     if context_slices == 1:
-        return images[index].astype(np.float32)
+        return np.asarray(images[index])
     neighbours = np.clip([index - 1, index, index + 1], 0, len(images) - 1)
-    return np.concatenate([images[i] for i in neighbours]).astype(np.float32)
+    return np.concatenate([images[i] for i in neighbours])
 
 
 def cut_patch(array: np.ndarray, centre: Sequence[int], size: Sequence[int]) -> np.ndarray:
@@ -106,5 +115,13 @@ def patch_of(
     case: PreparedCase, slice_index: int, centre: Sequence[int], size: Sequence[int], context_slices: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Image (channels * context_slices, *size) float32 and class indices (1, *size) of a case around `centre`."""
+    image, label = stored_patch(case, slice_index, centre, size, context_slices)
+    return image.astype(np.float32), label
+
+
+def stored_patch(
+    case: PreparedCase, slice_index: int, centre: Sequence[int], size: Sequence[int], context_slices: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`patch_of` in the types in which the case is stored."""
     image = slice_with_context(case.images(), slice_index, context_slices)
-    return cut_patch(image, centre, size), cut_patch(case.labels()[slice_index][None], centre, size)
+    return cut_patch(image, centre, size), cut_patch(np.asarray(case.labels()[slice_index])[None], centre, size)

@@ -120,7 +120,7 @@ class Models:
             torch.mps.empty_cache()
 
     def _build(self, sha256: str, device: "torch.device", loading: Loading) -> tuple["ModelBundle", "DinoUNet"]:
-        from DinoUNetCore.inference.memory import OutOfMemory
+        from DinoUNetCore.memory import OutOfMemory
 
         while len(self._ready) >= MOST_READY:  # before the new one needs the memory
             self._ready.popitem(last=False)
@@ -136,7 +136,7 @@ class Models:
 
 def _network(bundle: "ModelBundle", device: "torch.device", loading: Loading) -> "DinoUNet | None":
     """The bundle's network, or None if the device has too little memory."""
-    from DinoUNetCore.inference.memory import is_out_of_memory
+    from DinoUNetCore.memory import is_out_of_memory
 
     try:
         return bundle.build_network(device, progress=loading.downloaded, say=loading.say)

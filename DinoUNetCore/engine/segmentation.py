@@ -15,7 +15,7 @@ from DinoUNetCore.engine.job import Job
 from DinoUNetCore.engine.models import Models
 from DinoUNetCore.engine.progress import Loading, Progress
 from DinoUNetCore.engine.refusals import Refusal
-from DinoUNetCore.inference.memory import OutOfMemory
+from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.inference.postprocessing import count_voxels
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.volume.volume import Volume

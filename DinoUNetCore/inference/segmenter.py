@@ -19,7 +19,7 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.blending import Window, blended_features, tiles_over
 from DinoUNetCore.inference.interruption import watched
 from DinoUNetCore.inference.labelling import SliceLabels
-from DinoUNetCore.inference.memory import OutOfMemory, is_out_of_memory
+from DinoUNetCore.memory import OutOfMemory, is_out_of_memory
 from DinoUNetCore.inference.plausibility import cautions
 from DinoUNetCore.inference.postprocessing import keep_largest_components
 from DinoUNetCore.inference.probabilities import ProbabilityFiles

@@ -46,7 +46,8 @@ class Backbone(nn.Module):
         self.config = config
         self.taps = tuple(taps)
         self.trainable = trainable
-        self.loaded_sha256: str | None = None  # of the public weights that were loaded
+        self.loaded_sha256: str | None = None  # of the public weights that were loaded,
+        self.loaded_licenses: dict[str, str] = {}  # and the texts of their licences by file name
         self.vit = Eva(
             patch_size=PATCH,
             dynamic_img_size=True,

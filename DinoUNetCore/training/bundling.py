@@ -10,7 +10,7 @@ from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
 from DinoUNetCore.weights.bundle_files import CURVES
 from DinoUNetCore.weights.card import model_card
-from DinoUNetCore.weights.dinov3 import HUB, find_backbone, is_timm_name
+from DinoUNetCore.weights.dinov3 import comes_from_hub
 
 
 def make_bundle(
@@ -30,7 +30,7 @@ def make_bundle(
         network=network,
         backbone={
             "name": timm_model if named else None,
-            "source": "timm" if source == HUB or is_timm_name(source) else "random" if source == "random" else "file",
+            "source": "random" if source == "random" else "timm" if comes_from_hub(source) else "file",
             "trained": network.backbone.trainable,
             "stored": stored,
         },
@@ -51,10 +51,7 @@ def make_bundle(
         training=training,
         metrics={},
     )
-    licenses = {}
-    if stored and named:  # the weights are derived from public ones, whose licence goes with them
-        paths = find_backbone(source, timm_model).licenses
-        licenses = {path.name: path.read_text(encoding="utf-8", errors="replace") for path in paths}
+    licenses = network.backbone.loaded_licenses if stored else {}  # stored weights are derived from the public ones
     return ModelBundle(config, network_tensors(network, stored), model_card(config), config["name"], licenses)
 
 

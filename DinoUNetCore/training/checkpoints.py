@@ -19,15 +19,23 @@ from DinoUNetCore.weights.tensors import save_tensors
 
 
 def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer | None, state: dict[str, Any]
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer | None,
+    state: dict[str, Any],
+    random: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write `path` (.safetensors) and the .json beside it. Frozen backbones are left out: they do not change."""
+    """Write `path` (.safetensors) and the .json beside it. Frozen backbones are left out: they do not change.
+
+    random: states of random generators by name, in the middle of an epoch; `random_states` reads them again.
+    """
     tensors = {f"network.{name}": tensor for name, tensor in _changing(network).items()}
     if optimizer is not None:
         packed = optimizer.state_dict()
         for index, entries in packed["state"].items():
             for key, value in entries.items():
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    tensors |= {f"random.{name}": tensor for name, tensor in (random or {}).items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_tensors(temporary, tensors, {"state": json.dumps(state)})
@@ -52,6 +60,13 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
         packed["state"] = _optimizer_state(tensors)
         optimizer.load_state_dict(packed)
     return state
+
+
+def random_states(path: Path) -> dict[str, Tensor]:
+    """The states of random generators in a checkpoint that `load_checkpoint` has read; none between two epochs."""
+    with safetensors.safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if name.startswith("random.")]  # noqa: SIM118 - not a dict
+        return {name.removeprefix("random."): file.get_tensor(name).clone() for name in names}
 
 
 def _changing(network: nn.Module) -> dict[str, Tensor]:

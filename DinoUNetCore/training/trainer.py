@@ -2,48 +2,65 @@
 
     RUN/settings.json, fingerprint.json, plan.json      what was decided
     RUN/checkpoints/last.*, best.*                      where it stands
+    RUN/augmentation.png                                what the network will see
     RUN/log.csv, curves.png, overlay.png                how it goes
     RUN/bundle/, metrics.json                           what comes out
 """
 
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from DinoUNetCore.dataset.augmentation import Augmentation, AugmentationSettings
+from DinoUNetCore.dataset.augmentation import Augmentation, AugmentationSettings, Windows
+from DinoUNetCore.dataset.augmentation_sheet import draw_augmentations
 from DinoUNetCore.dataset.layout import Dataset
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.dataset.preprocessing import PreparedCase
-from DinoUNetCore.dataset.slices import EpochSampler, TrainingSlices
+from DinoUNetCore.dataset.slices import EpochSampler, TrainingSlices, collate_windows
 from DinoUNetCore.device import choose_device, choose_precision
-from DinoUNetCore.errors import UserError
+from DinoUNetCore.errors import Terminated, UserError
 from DinoUNetCore.network.dino_unet import DinoUNet
-from DinoUNetCore.network.variants import VARIANTS
-from DinoUNetCore.training.checkpoints import load_checkpoint, save_checkpoint
+from DinoUNetCore.training.checkpoints import load_checkpoint, random_states, save_checkpoint
 from DinoUNetCore.training.losses import make_loss
 from DinoUNetCore.training.recipes import RECIPES
 from DinoUNetCore.training.report import draw_curves, draw_overlay, write_log
 from DinoUNetCore.training.schedule import poly_factor
 from DinoUNetCore.training.settings import Settings
+from DinoUNetCore.training.start import default_workers, loader_problem
+from DinoUNetCore.training.step import Step
+from DinoUNetCore.training.termination import termination_requests
 from DinoUNetCore.training.validation import dice_on_patches
 from DinoUNetCore.volume.labels import default_labels
-from DinoUNetCore.weights.dinov3 import find_backbone, is_timm_name, load_backbone
-from DinoUNetCore.weights.placement import TRAINING_RESERVE, choose_placement, place_backbone
 
 MEASURED_EPOCHS = 2  # with --minutes: after so many the number of epochs is fixed
 SECONDS_BETWEEN_PICTURES = 60
+
+
+@dataclass
+class Position:
+    """Where an epoch stands: batches done, those of them that were skipped, the sum of the others' losses."""
+
+    iteration: int = 0
+    skipped: int = 0
+    loss: float = 0.0
+
+    def count(self, loss: float | None) -> None:
+        """One batch more; None: it was skipped."""
+        self.iteration += 1
+        if loss is None:
+            self.skipped += 1
+        else:
+            self.loss += loss
 
 
 class Trainer:
@@ -76,7 +93,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.network = network.to(memory_format=torch.channels_last)
         self.optimizer = self.recipe.make_optimizer(self.network)
-        self.loss = make_loss()
+        forward = self._forward
+        self.step = Step(self.network, forward, make_loss(), self.optimizer, self.scaler, self.recipe.clip, say)
+        self._position = Position()  # where the epoch stands that is to be gone on with
         self.history: list[dict[str, Any]] = []
         self.best = -1.0
         self.best_epoch: int | None = None
@@ -86,10 +105,10 @@ class Trainer:
             rotation=self.recipe.rotation if upright else 180.0,
             mirror=tuple(plan.mirror),
         )
-        augment = Augmentation(augmentation, tuple(plan.patch_size))
+        self.augmentation = Augmentation(augmentation, plan.patch_size)
         self.sampler = EpochSampler(self.iterations * plan.batch_size)
         workers = settings.workers if settings.workers is not None else default_workers(self.device)
-        self.loader = self._make_loader([cases[name] for name in training], augment, self.sampler, workers)
+        self.loader = self._make_loader([cases[name] for name in training], self.augmentation, self.sampler, workers)
         validation_batches = max(5, self.iterations // 10)
         unchanging = EpochSampler(validation_batches * plan.batch_size)  # its epoch stays 0: always the same patches
         self.validation_loader = self._make_loader(self.validation_cases, None, unchanging, min(workers, 2))
@@ -99,19 +118,22 @@ class Trainer:
         return self.folder / "checkpoints"
 
     def run(self) -> None:
-        """Train to the end, from the last checkpoint if there is one."""
+        """Train to the end, from the last checkpoint if there is one.
+
+        Terminated, with all saved, if the system tells the process to end.
+        """
+        with termination_requests() as self._termination:
+            self._run()
+
+    def _run(self) -> None:
         self._resume()
+        if not (self.folder / "augmentation.png").exists():
+            self._report(self._draw_augmentations)
         pictures_drawn = -math.inf
         while self.epochs is None or len(self.history) < self.epochs:
             started = time.monotonic()
             epoch = len(self.history)
-            try:
-                loss, rate = self._train_epoch(epoch)
-            except torch.cuda.OutOfMemoryError as error:
-                raise UserError(
-                    f"batches of {self.plan.batch_size} patches do not fit into the GPU's memory; train into another "
-                    "folder with a smaller --batch-size or --patch-size, or another --variant."
-                ) from error
+            loss, rate = self._train_epoch(epoch)
             dice = self._validate()
             known = [value for value in dice if value is not None]
             mean = sum(known) / len(known) if known else None
@@ -142,41 +164,58 @@ class Trainer:
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device.type == "cuda",
+            collate_fn=collate_windows if augmentation else None,
             worker_init_fn=_single_thread,
             multiprocessing_context="spawn" if workers > 0 else None,
         )
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         """One pass of the sampler; returns the mean loss and the learning rate at its end."""
+        position, self._position = self._position, Position()
         torch.manual_seed(self.settings.seed + 1_000_003 * (epoch + 1))  # drop path; the samples seed themselves
-        self.sampler.epoch = epoch
+        self.sampler.epoch, self.sampler.first = epoch, position.iteration * self.plan.batch_size
         self.network.train()
-        total, rate = 0.0, 0.0
-        for iteration, (image, label) in enumerate(self._progress(epoch)):
-            rate = self._set_learning_rate(epoch, iteration)
-            image = image.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-            label = label.to(self.device, non_blocking=True)
-            with self._autocast():
-                logits = self.network(image)
-            loss = self.loss(logits.float(), label[:, None])
-            value = loss.item()
-            if not math.isfinite(value):
-                raise UserError(
-                    f"the loss became {value} in epoch {epoch + 1}; train again with a lower --learning-rate or with "
-                    "--precision float32."
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            total += value
-        return total / self.iterations, rate
+        rate = 0.0
+        for windows in self._progress(epoch, position):
+            rate = self._set_learning_rate(epoch, position.iteration)
+            image, label = self.augmentation(windows, self.device)
+            position.count(self.step(image.to(memory_format=torch.channels_last), label))
+            if self._termination.came and position.iteration < self.iterations:
+                self._save_within(epoch, position)
+        if position.skipped:
+            self.say(f"warning: {position.skipped} batches of epoch {epoch + 1} gave no finite loss and were skipped.")
+        return position.loss / max(1, position.iteration - position.skipped), rate
 
-    def _progress(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _progress(self, epoch: int, position: "Position") -> Iterator[Windows]:
         of = f"/{self.epochs}" if self.epochs else ""
-        return tqdm(self.loader, desc=f"epoch {epoch + 1}{of}{self._time_left()}", leave=False, unit="batch")
+        title = f"epoch {epoch + 1}{of}{self._time_left()}"
+        first, batches = position.iteration, iter(self.loader)
+        if first > 0:  # after the loader has begun, which draws a number
+            self._set_random_states(random_states(self.checkpoints / "last.safetensors"))
+        batches = tqdm(batches, desc=title, leave=False, unit="batch", initial=first, total=self.iterations)
+        try:
+            yield from batches
+        except (UserError, RuntimeError) as error:
+            if problem := loader_problem(error):
+                raise problem from error
+            raise
+
+    def _save_within(self, epoch: int, position: "Position") -> NoReturn:
+        """Save where the epoch stands, and end."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        state = self._state() | {"position": asdict(position)}
+        save_checkpoint(self.checkpoints / "last.safetensors", self.network, self.optimizer, state, states)
+        raise Terminated(
+            f"told to end: saved after batch {position.iteration} of {self.iterations} of epoch {epoch + 1}; "
+            "go on with --resume."
+        )
+
+    def _set_random_states(self, states: dict[str, Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and self.device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self.device)
 
     def _time_left(self) -> str:
         if self.epochs is None or not self.history:
@@ -220,17 +259,20 @@ class Trainer:
         improved = mean is not None and mean > self.best
         if improved:
             self.best, self.best_epoch = mean, len(self.history)
-        state = {
+        state = self._state()
+        if improved:
+            save_checkpoint(self.checkpoints / "best.safetensors", self.network, None, state)
+        save_checkpoint(self.checkpoints / "last.safetensors", self.network, self.optimizer, state)
+        self._report(write_log, self.folder / "log.csv", self.history, [label.name for label in self.labels])
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "epochs": self.epochs,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "scaler": self.scaler.state_dict(),
             "history": self.history,
         }
-        if improved:
-            save_checkpoint(self.checkpoints / "best.safetensors", self.network, None, state)
-        save_checkpoint(self.checkpoints / "last.safetensors", self.network, self.optimizer, state)
-        self._report(write_log, self.folder / "log.csv", self.history, [label.name for label in self.labels])
 
     def _resume(self) -> None:
         path = self.checkpoints / "last.safetensors"
@@ -242,6 +284,7 @@ class Trainer:
             self.epochs = max(state["epochs"], self.settings.epochs or 0)
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.scaler.load_state_dict(state["scaler"])
+        self._position = Position(**state.get("position", {}))
         self.say(f"Going on after epoch {len(self.history)}" + (f" of {self.epochs}." if self.epochs else "."))
 
     def _tell(self) -> None:
@@ -267,6 +310,10 @@ class Trainer:
         """Write curves.png and overlay.png."""
         self._report(self._draw)
 
+    def _draw_augmentations(self) -> None:
+        title = f"{self.dataset.name}: a training patch as it is, and as the network will see it"
+        draw_augmentations(self.folder / "augmentation.png", self.loader.dataset, self.labels, title)
+
     def _draw(self) -> None:
         title = f"{self.dataset.name}, {self.settings.variant}, fold {self.settings.fold}"
         draw_curves(self.folder / "curves.png", self.history, self.labels, title)
@@ -282,51 +329,6 @@ class Trainer:
                 lambda image: self._forward(image).argmax(dim=1),
                 title,
             )
-
-
-def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = print) -> DinoUNet:
-    """The network at the start of a training, on its device. UserError when its backbone's weights cannot be had.
-
-    The matrices of a frozen public backbone are kept in the dtype they are computed in.
-    """
-    torch.manual_seed(settings.seed)
-    channels, device = len(plan.channel_names) * plan.context_slices, choose_device(settings.device)
-    variant, source = VARIANTS[settings.variant], settings.backbone_source
-    if is_timm_name(source):
-        variant = replace(variant, timm_model=source)
-    weights = None if source == "random" else find_backbone(source, variant.timm_model)
-    if weights is not None:
-        say(f"The backbone's weights come from {weights.origin}.")
-    network = DinoUNet(
-        variant, channels, len(plan.labels), settings.train_backbone, backbone_device="meta" if weights else None
-    )
-    if weights is None:
-        if variant.timm_model and not network.backbone.trainable:
-            say("warning: the backbone is random and frozen; add --train-backbone unless this is a test.")
-        return network.to(device)
-    if network.backbone.trainable:
-        load_backbone(network.backbone, weights, device)
-    else:
-        precision = choose_precision(settings.precision, device)
-        placement = choose_placement(weights, device, precision, reserve=TRAINING_RESERVE)
-        if placement.note:
-            say(f"warning: {placement.note}")
-        place_backbone(network.backbone, weights, device, placement)
-    for name, part in network.named_children():
-        if name != "backbone":
-            part.to(device)
-    return network
-
-
-def default_workers(device: torch.device) -> int:
-    """Loader processes: none beside a CPU that computes, up to 12 beside a GPU."""
-    return 0 if device.type == "cpu" else min(12, max(1, (os.cpu_count() or 2) - 2))
-
-
-def hardware(device: torch.device) -> str:
-    """The machine in a few words, for the model card."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    return f"{device.type} ({name}), {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 def _single_thread(worker: int) -> None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import give_usual_permissions
+from DinoUNetCore.files import PARTIAL, give_usual_permissions
 from DinoUNetCore.network.backbone import Backbone
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import Variant
@@ -136,17 +136,20 @@ class ModelBundle:
         device, record = torch.device(device), self.config["backbone"]
         with torch.device("meta"):
             network = DinoUNet(self.variant, self.in_channels, self.num_classes, train_backbone=False)
-        if self.stores_backbone:
-            self._fill(network, device, dtype or torch.float32)
-            fill_buffers(network.backbone, None, device)
-        else:
+        rest = sum(tensor.nbytes for name, tensor in network.state_dict().items() if not name.startswith(_VIT))
+        placement = choose_placement(
+            network.backbone, device, dtype, reserve=RESERVE + rest, may_stream=not self.stores_backbone
+        )
+        if placement.note and say:
+            say(placement.note)
+        weights = None
+        if not self.stores_backbone:
             file = backbone or self.backbone_file
             weights = named_backbone(file, self.variant.timm_model, record["sha256"], progress)
-            rest = sum(tensor.nbytes for name, tensor in network.state_dict().items() if not name.startswith(_VIT))
-            placement = choose_placement(weights, device, dtype, reserve=RESERVE + rest)
-            if placement.note and say:
-                say(placement.note)
-            self._fill(network, device, placement.dtype)
+        self._fill(network, device, placement.dtype)
+        if weights is None:
+            fill_buffers(network.backbone, None, device)
+        else:
             place_backbone(network.backbone, weights, device, placement)
             self._check_backbone(network.backbone, weights.origin)
         if record.get("rope_periods") is not None:
@@ -186,7 +189,9 @@ class ModelBundle:
             raise UserError(f"{path} exists already; choose another name or remove it.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as temporary:
+            with tempfile.TemporaryDirectory(
+                prefix=PARTIAL, dir=path.parent, ignore_cleanup_errors=True
+            ) as temporary:
                 folder = Path(temporary) / "bundle"
                 self._write(folder)
                 if path.suffix.lower() == ".zip":
@@ -194,9 +199,7 @@ class ModelBundle:
                     _pack(folder, archive)
                     os.replace(archive, path)
                 else:
-                    if path.exists():  # a folder cannot be replaced in one step: the old one makes room
-                        os.replace(path, Path(temporary) / "old")
-                    os.replace(folder, path)
+                    _replace_folder(folder, path, Path(temporary) / "old")
         except OSError as error:
             raise UserError(
                 f"cannot write {path}: {error.strerror or error}; check the folder, its permissions and the free space."
@@ -223,6 +226,19 @@ def network_tensors(network: DinoUNet, store_backbone: bool) -> dict[str, Tensor
         for name, tensor in network.state_dict().items()
         if store_backbone or not name.startswith("backbone.")
     }
+
+
+def _replace_folder(new: Path, target: Path, aside: Path) -> None:
+    """A folder cannot be replaced in one step: the old one makes room, and comes back if the new one cannot come."""
+    if not target.exists():
+        os.replace(new, target)
+        return
+    os.replace(target, aside)
+    try:
+        os.replace(new, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
 
 
 def _pack(folder: Path, archive: Path) -> None:

@@ -33,7 +33,7 @@ def find_backbone(
     """
     from DinoUNetCore.weights import backbone_store, hub
 
-    if source != HUB and not (is_timm_name(source) and not Path(source).exists()):
+    if not comes_from_hub(source):
         return BackboneWeights(source)
     name = timm_model if source == HUB else str(source)
     if name is None:
@@ -53,9 +53,14 @@ def is_timm_name(source: str | os.PathLike) -> bool:
     return _TIMM_NAME.fullmatch(os.fspath(source)) is not None
 
 
+def comes_from_hub(source: str | os.PathLike) -> bool:
+    """Whether a source of weights is "hub" or timm's name, and not a file or folder."""
+    return source == HUB or (is_timm_name(source) and not Path(source).exists())
+
+
 def check_backbone_file(path: str | os.PathLike) -> None:
-    """UserError if there is no such file or folder."""
-    if not Path(path).exists() and not is_timm_name(path):
+    """UserError if this is a file or folder that does not exist."""
+    if not Path(path).exists() and not comes_from_hub(path):
         raise UserError(f"the backbone file {path} does not exist; check the name.")
 
 
@@ -87,7 +92,12 @@ def load_backbone(
         digest.update(name, tensor)
         assign_tensor(backbone.vit, name, in_compute_dtype(name, tensor, dtype).to(device))
     fill_buffers(backbone, weights.periods, device)
-    backbone.loaded_sha256 = digest.hexdigest()
+    backbone.loaded_sha256, backbone.loaded_licenses = digest.hexdigest(), read_licenses(weights)
+
+
+def read_licenses(weights: BackboneWeights) -> dict[str, str]:
+    """The texts of the licences beside the weights, by file name."""
+    return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in weights.licenses}
 
 
 def in_compute_dtype(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:

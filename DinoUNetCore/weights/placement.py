@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 
 import psutil
 import torch
@@ -26,25 +25,26 @@ class Placement:
 
 
 def choose_placement(
-    weights: BackboneWeights,
+    backbone: Backbone,
     device: torch.device,
     dtype: torch.dtype | None,
     reserve: int = RESERVE,
+    may_stream: bool = True,
     free: Callable[[torch.device], int] | None = None,
 ) -> Placement:
     """On the device if it has room, else in the computer's memory, else on disk.
 
-    dtype None: float32, or bfloat16 where only that has room. reserve: bytes of the device that others need. free: asks
-    for a device's free bytes; None: `free_memory`.
+    dtype None: float32, or bfloat16 where only that has room. reserve: bytes of the device that others need.
+    may_stream: whether memory or disk will do. free: asks for a device's free bytes; None: `free_memory`.
     """
     free = free or free_memory
     room = free(device) - reserve
     wanted = [torch.float32, torch.bfloat16] if dtype is None else [dtype]
     for candidate in wanted:
-        if size_in(weights, candidate) <= room:
-            return Placement("device", candidate, _shortened(weights, candidate) if candidate != wanted[0] else "")
+        if size_in(backbone, candidate) <= room or (candidate == wanted[-1] and not may_stream):
+            return Placement("device", candidate, _shortened(backbone, candidate) if candidate != wanted[0] else "")
     shortest = wanted[-1]
-    size = size_in(weights, shortest)
+    size = size_in(backbone, shortest)
     in_memory = device.type == "cuda" and size <= free(torch.device("cpu")) - RESERVE
     source, speed = ("the computer's memory", 10e9) if in_memory else ("the disk", 1e9)  # bytes per second, about
     note = (
@@ -64,9 +64,9 @@ def place_backbone(
         stream_backbone(backbone, weights, device, placement.dtype, in_memory=placement.where == "memory")
 
 
-def size_in(weights: BackboneWeights, dtype: torch.dtype) -> int:
-    """Bytes of the weights when they are kept in `dtype`."""
-    return sum(map(prod, weights.shapes.values())) * dtype.itemsize
+def size_in(backbone: Backbone, dtype: torch.dtype) -> int:
+    """Bytes of a backbone, on whatever device it is, when its weights are kept in `dtype`."""
+    return sum(tensor.numel() for tensor in backbone.vit.state_dict().values()) * dtype.itemsize
 
 
 def free_memory(device: torch.device) -> int:
@@ -77,8 +77,8 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def _shortened(weights: BackboneWeights, dtype: torch.dtype) -> str:
-    short, long = size_in(weights, dtype) / 1e9, size_in(weights, torch.float32) / 1e9
+def _shortened(backbone: Backbone, dtype: torch.dtype) -> str:
+    short, long = size_in(backbone, dtype) / 1e9, size_in(backbone, torch.float32) / 1e9
     return (
         f"in float32 the backbone would take {long:.1f} GB, for which there is no room: it is kept, and the network "
         f"computes, in {str(dtype).removeprefix('torch.')} ({short:.1f} GB)."

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from DinoUNetCore.network.backbone import Backbone
 from DinoUNetCore.weights.backbone_weights import BackboneWeights
-from DinoUNetCore.weights.dinov3 import fill_buffers, in_compute_dtype
+from DinoUNetCore.weights.dinov3 import fill_buffers, in_compute_dtype, read_licenses
 from DinoUNetCore.weights.tensors import TensorDigest, assign_tensor
 
 Block = dict[str, Tensor]
@@ -36,7 +36,7 @@ def stream_backbone(
         elif in_memory:
             waiting[name] = tensor.pin_memory() if device.type == "cuda" else tensor
     fill_buffers(backbone, weights.periods, device)
-    backbone.loaded_sha256 = digest.hexdigest()
+    backbone.loaded_sha256, backbone.loaded_licenses = digest.hexdigest(), read_licenses(weights)
 
     def read(index: int) -> Block:
         prefix = f"blocks.{index}."

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from DinoUNetCore import command_line
-from DinoUNetCore.errors import UserError
+from DinoUNetCore.errors import Terminated, UserError
+from DinoUNetCore.weights import license
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(
@@ -42,6 +43,44 @@ def test_ctrl_c_ends_with_130_without_a_traceback(capsys):
     status, _, error = ended(failing(KeyboardInterrupt()), capsys)
     assert status == 130
     assert error.startswith("error: interrupted") and "Traceback" not in error
+
+
+def test_a_command_that_was_told_to_end_says_so_and_ends_with_143(capsys):
+    assert ended(failing(Terminated("saved; go on.")), capsys) == (143, "", "saved; go on.\n")
+
+
+def test_whoever_reads_only_the_first_lines_is_no_error():
+    code = "from DinoUNetCore.command_line import run; run(lambda: [print('x' * 1000) for _ in range(1000)])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 0)
+
+
+def test_the_licence_is_asked_for_once_and_the_work_is_done_then(tmp_path, monkeypatch):
+    monkeypatch.setenv("DINOUNET_MODELS", str(tmp_path))
+    monkeypatch.delenv(license.VARIABLE, raising=False)
+    monkeypatch.setattr(license, "_accepted_here", False)
+
+    def work() -> str:
+        license.require("the backbone small")
+        return "done"
+
+    with pytest.raises(license.LicenseNotAccepted):  # nobody sits before this process
+        command_line.with_license(work, accepted=False)
+    assert command_line.with_license(work, accepted=True) == "done"
+    monkeypatch.setattr(license, "_accepted_here", False)
+    assert command_line.with_license(work, accepted=False) == "done"  # remembered
+
+
+def test_an_acceptance_that_cannot_be_remembered_counts_all_the_same(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("DINOUNET_MODELS", str(tmp_path / "file" / "models"))
+    monkeypatch.setattr(license, "_accepted_here", False)
+    assert command_line.with_license(lambda: license.is_accepted(), accepted=True)
+    assert "is not remembered" in capsys.readouterr().err
 
 
 def test_our_own_mistakes_are_not_hidden():

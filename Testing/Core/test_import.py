@@ -17,6 +17,7 @@ FLOORS = {
     "resources": 0,
     "files": 1,
     "device": 1,
+    "memory": 1,
     "command_line": 4,
     "volume": 2,
     "network": 2,

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,81 @@ def test_a_killed_training_resumes_to_the_same_weights(finished, dataset, tmp_pa
     )
     assert set(ours) == set(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert not list(run.rglob(".partial-*"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process that is sent SIGTERM at once")
+def test_a_training_that_is_told_to_end_saves_within_the_epoch_and_resumes_to_the_same_weights(
+    finished, dataset, tmp_path
+):
+    run, log = tmp_path / "told", tmp_path / "log.txt"
+    options = ("--epochs", "3", "--threads", "1", "--resume")
+    within = 0
+    for _ in range(20):  # until it has ended in the middle of an epoch
+        with log.open("w", encoding="utf-8") as output:
+            process = subprocess.Popen(
+                command(dataset, run, *options), env=environment(), stdout=output, stderr=subprocess.STDOUT
+            )
+            deadline = time.monotonic() + 300
+            while "Training" not in log.read_text(encoding="utf-8") and time.monotonic() < deadline:
+                assert process.poll() in (None, 0)
+                time.sleep(0.02)
+            time.sleep(random.uniform(0, 0.5))
+            process.send_signal(signal.SIGTERM)
+            code = process.wait()
+        text = log.read_text(encoding="utf-8")
+        assert "Traceback" not in text
+        if code == 143:
+            assert "go on with --resume" in text
+            within += 1
+            break
+        if code == 0:
+            shutil.rmtree(run)
+    assert within, "it never ended within an epoch"
+    subprocess.run(command(dataset, run, *options), env=environment(), check=True, stdout=subprocess.DEVNULL)
+    ours, theirs = (
+        safetensors.torch.load_file(folder / "checkpoints" / "last.safetensors") for folder in (run, finished)
+    )
+    assert set(ours) == set(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_prepared_case_that_is_damaged_is_named(dataset, tmp_path, capsys):
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("DinoUNetCore.training.trainer.Trainer.run", _interrupted)
+        main([str(dataset), "-o", str(run), *QUICK, "--epochs", "1"])
+    for file in (run / "prepared").rglob("*.npy"):
+        file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"prepared.*is damaged or gone.*--resume"):
+        main([str(dataset), "-o", str(run), *QUICK, "--epochs", "1", "--resume", "--workers", "1"])
+    shutil.rmtree(run / "prepared")
+    main([str(dataset), "-o", str(run), *QUICK, "--epochs", "1", "--resume"])
+    assert (run / "metrics.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the size of files can be limited on POSIX only")
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(dataset, tmp_path):
+    run, limited = tmp_path / "run", tmp_path / "limited.py"
+    main([str(dataset), "-o", str(run), *QUICK, "--epochs", "1", "--keep-prepared"])
+    before = (run / "checkpoints" / "last.safetensors").read_bytes()
+    limited.write_text(
+        "import resource, signal, sys\n"
+        "from DinoUNetCore.command_line import run\n"
+        "from DinoUNetCore.train import main\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))\n"
+        "    run(main)\n",
+        encoding="utf-8",
+    )
+    arguments = [str(dataset), "-o", str(run), "--epochs", "2", "--resume", "--keep-prepared"]
+    result = subprocess.run(
+        [sys.executable, str(limited), *arguments], env=environment(), capture_output=True, text=True, encoding="utf-8"
+    )
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: cannot write")
+    assert (run / "checkpoints" / "last.safetensors").read_bytes() == before
     assert not list(run.rglob(".partial-*"))
 
 

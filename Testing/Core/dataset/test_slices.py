@@ -10,9 +10,9 @@ from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
 from DinoUNetCore.dataset.plan import make_plan
 from DinoUNetCore.dataset.preprocessing import prepare_cases, resize_classes
-from DinoUNetCore.dataset.slices import TrainingSlices, cut_patch, slice_with_context
+from DinoUNetCore.dataset.slices import TrainingSlices, collate_windows, cut_patch, slice_with_context
 
-PLAIN = AugmentationSettings(rotation=0, spatial_probability=0, mirror=())
+ROTATED = AugmentationSettings(rotation=180, rotation_probability=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,45 +34,52 @@ def test_pictures_are_prepared_alike_whatever_resolution_they_store(tmp_path):
     assert np.array_equal(*images)
 
 
-def samples(prepared, settings=None, context_slices=3, patch=(64, 64)):
+def slices_of(prepared, settings=None, context_slices=3, patch=(64, 64)):
     _, _, cases, _ = prepared
-    settings = settings or AugmentationSettings(30, 0.5, ("columns",))
-    return TrainingSlices(list(cases.values()), patch, context_slices, Augmentation(settings, patch), seed=1)
+    augmentation = Augmentation(settings or AugmentationSettings(30), patch)
+    return TrainingSlices(list(cases.values()), patch, context_slices, augmentation, seed=1)
 
 
-def test_validation_sees_the_patches_that_training_would_see_without_augmentation(prepared):
+def augmented(slices, *indices):
+    """Images and classes of a batch."""
+    return slices.augmentation(collate_windows([slices[index] for index in indices]), "cpu")
+
+
+def test_validation_sees_the_middles_of_the_windows_that_training_cuts(prepared):
     _, _, cases, _ = prepared
     plain = TrainingSlices(list(cases.values()), (64, 64), 3, None, seed=1)
     for number in range(4):
         image, label = plain[(0, number)]
-        same_image, same_label = samples(prepared, PLAIN)[(0, number)]
-        assert torch.equal(label, same_label)
-        assert np.corrcoef(image.flatten(), same_image.flatten())[0, 1] > 0.8  # brightness, noise and blur still vary
+        window, classes, _ = slices_of(prepared)[(0, number)]
+        assert window.shape == (3, 96, 96) and window.dtype == torch.float16
+        assert torch.equal(image, window[:, 16:80, 16:80].float())
+        assert torch.equal(label, classes[16:80, 16:80].long())
 
 
 def test_a_sample_depends_on_seed_epoch_and_number_alone(prepared):
-    one, two = samples(prepared), samples(prepared)
+    one, two = slices_of(prepared), slices_of(prepared)
     two[(0, 5)], two[(3, 2)]  # what was drawn before must not matter
-    for index in ((0, 0), (0, 1), (4, 2)):
-        (image, label), (again, label_again) = one[index], two[index]
-        assert torch.equal(image, again) and torch.equal(label, label_again)
+    indices = [(0, 0), (0, 1), (4, 2)]
+    image, label = augmented(one, *indices)
+    for position, index in enumerate(indices):
+        again, label_again = augmented(two, index)  # nor must the batch
+        assert (image[position] - again[0]).abs().max() < 1e-4 and torch.equal(label[position], label_again[0])
     assert not torch.equal(one[(0, 0)][0], one[(1, 0)][0])
     assert not torch.equal(one[(0, 0)][0], one[(0, 1)][0])
 
 
 def test_samples_have_the_planned_shape_and_types(prepared):
-    image, label = samples(prepared)[(0, 0)]
-    assert image.shape == (3, 64, 64) and image.dtype == torch.float32
-    assert label.shape == (64, 64) and label.dtype == torch.int64
+    image, label = augmented(slices_of(prepared), (0, 0), (0, 1))
+    assert image.shape == (2, 3, 64, 64) and image.dtype == torch.float32
+    assert label.shape == (2, 64, 64) and label.dtype == torch.int64
     assert label.min() >= 0 and label.max() <= 2
 
 
 def test_image_and_label_stay_together_under_all_augmentations(prepared):
     # both classes are much brighter than the background, so brightness shows whether the label lies on its ball
-    drawn = samples(prepared, AugmentationSettings(180, 1.0, ("rows", "columns")), context_slices=1)
+    images, labels = augmented(slices_of(prepared, ROTATED, context_slices=1), *((0, number) for number in range(60)))
     inside, outside = [], []
-    for number in range(60):
-        image, label = drawn[(0, number)]
+    for image, label in zip(images, labels, strict=True):
         if 50 < (label > 0).sum() < 64 * 64 - 50:
             inside.append(image[0][label > 0].mean().item())
             outside.append(image[0][label == 0].mean().item())
@@ -80,9 +87,19 @@ def test_image_and_label_stay_together_under_all_augmentations(prepared):
     assert np.mean(np.array(inside) > np.array(outside) + 0.5) > 0.95
 
 
+def test_labels_of_many_classes_reach_the_device(tmp_path):
+    names = {"background": 0} | {f"label {value}": value for value in range(1, 300)}
+    dataset = read_dataset(write_small_dataset(tmp_path / "many", cases=1, labels=names))
+    plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
+    cases = prepare_cases(dataset, plan, tmp_path / "prepared")
+    assert cases["case_0"].labels().dtype == np.uint16
+    slices = TrainingSlices(list(cases.values()), (64, 64), 1, Augmentation(ROTATED, (64, 64)), seed=1)
+    assert augmented(slices, (0, 2))[1].max() > 255
+
+
 def test_every_third_sample_shows_foreground(prepared):
-    drawn = samples(prepared, PLAIN, patch=(64, 64))
-    assert all((drawn[(0, number)][1] > 0).any() for number in range(2, 40, 3))
+    drawn = slices_of(prepared)
+    assert all((drawn[(0, number)][1][16:80, 16:80] > 0).any() for number in range(2, 40, 3))
 
 
 def test_without_augmentation_a_patch_is_a_piece_of_the_prepared_slice(prepared):

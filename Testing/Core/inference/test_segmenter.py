@@ -11,7 +11,7 @@ from limited_memory import LimitedMemory
 from smooth_images import ORDERS, assert_same_grid, image_of, oblique, reordered, smooth, values
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.inference.memory import OutOfMemory
+from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.volume.volume import Volume
 

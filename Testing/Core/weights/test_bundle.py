@@ -1,6 +1,7 @@
 """Bundles: what is saved is what is loaded, and what is damaged is refused."""
 
 import json
+import os
 import zipfile
 from dataclasses import replace
 
@@ -174,3 +175,41 @@ def test_a_backbone_with_another_hash_or_without_a_file_is_refused_by_name(named
     monkeypatch.setenv(BACKBONE_FILE, "gone.pth")
     with pytest.raises(UserError, match=r"DINOUNET_BACKBONE names the backbone file gone\.pth.*correct or unset it"):
         bundle.build_network()
+
+
+def test_a_bundle_that_cannot_be_replaced_stays(random_bundle, tmp_path, monkeypatch):
+    bundle = random_bundle()
+    bundle.save(tmp_path / "bundle")
+    before = (tmp_path / "bundle" / "config.json").read_bytes()
+    replaced, replace = [], os.replace
+
+    def fails_for_the_new_one(source, target):
+        replaced.append(source)
+        if len(replaced) == 2:
+            raise PermissionError(13, "another program has it open")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", fails_for_the_new_one)
+    with pytest.raises(UserError, match="another program"):
+        bundle.save(tmp_path / "bundle", overwrite=True)
+    assert (tmp_path / "bundle" / "config.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_network_in_a_short_dtype_gives_what_autocast_gives(random_bundle):
+    bundle = random_bundle()
+    whole, short = bundle.build_network(), bundle.build_network(dtype=torch.bfloat16)
+    assert (whole.dtype, short.dtype) == (torch.float32, torch.bfloat16)
+    x = torch.randn(1, bundle.in_channels, 64, 96)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(short.features(x), whole.features(x))
+    assert short.decoder.head.weight.dtype == torch.float32
+
+
+def test_without_room_a_network_is_kept_short_and_says_so(random_bundle, monkeypatch):
+    bundle = random_bundle()
+    said = []
+    monkeypatch.setattr("DinoUNetCore.weights.placement.free_memory", lambda device: 0)
+    assert Segmenter(bundle, "cpu", say=said.append).precision == torch.bfloat16
+    assert Segmenter(bundle, "cpu", precision="float32").precision == torch.float32
+    assert len(said) == 1 and "bfloat16" in said[0]

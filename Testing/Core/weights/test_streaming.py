@@ -82,9 +82,9 @@ def test_gradients_pass_beside_a_streamed_backbone(weights):
     assert head.weight.grad.abs().sum() > 0
 
 
-def test_what_has_room_stays_on_the_device(weights):
-    assert choose_placement(weights, CPU, None) == Placement("device", torch.float32)
-    assert size_in(weights, torch.bfloat16) * 2 == size_in(weights, torch.float32)
+def test_what_has_room_stays_on_the_device():
+    assert choose_placement(empty(), CPU, None) == Placement("device", torch.float32)
+    assert size_in(empty(), torch.bfloat16) * 2 == size_in(empty(), torch.float32)
     assert free_memory(CPU) > 0
 
 
@@ -101,11 +101,11 @@ def test_what_has_room_stays_on_the_device(weights):
         ("mps", 0.6, 0.6, None, ("device", torch.bfloat16)),
     ],
 )
-def test_without_room_the_backbone_gets_shorter_then_is_streamed(weights, device, room, memory, dtype, expected):
+def test_without_room_the_backbone_gets_shorter_then_is_streamed(device, room, memory, dtype, expected):
     """room, memory: what device and computer have free beside the reserve, in sizes of the float32 backbone."""
-    whole = size_in(weights, torch.float32)
+    whole = size_in(empty(), torch.float32)
     free = {device: RESERVE + int(room * whole)} | ({"cpu": RESERVE + int(memory * whole)} if device != "cpu" else {})
-    placement = choose_placement(weights, torch.device(device), dtype, free=lambda device: free[device.type])
+    placement = choose_placement(empty(), torch.device(device), dtype, free=lambda device: free[device.type])
     assert (placement.where, placement.dtype) == expected
     if placement.where != "device":
         assert f"the {'disk' if placement.where == 'disk' else 'computer'}" in placement.note

@@ -1,0 +1,113 @@
+"""One step of the optimizer, and what is done where it fails: not a number, out of memory."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.memory import is_out_of_memory
+
+MOST_SKIPPED = 10
+"""So many batches in a row may give no finite loss or gradient."""
+
+
+class Step:
+    """Callable: a batch of images (B, C, H, W) and classes (B, H, W) -> its loss, or None if the batch was skipped.
+
+    A batch whose loss or gradient is not finite changes nothing: no weight, and no running mean of a BatchNorm (with
+    float16 the loss is scaled down, as always). Many of them in a row end the training with a UserError.
+
+    A batch that does not fit into the device's memory is split, now and from then on: gradients of its parts are added
+    up. Then BatchNorm and Dice see a part at a time, so that results differ a little from those of a whole batch.
+
+    forward: the network under autocast. clip: largest norm of the gradient. say: takes sentences.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        forward: Callable[[Tensor], Tensor],
+        loss: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        clip: float,
+        say: Callable[[str], None],
+    ):
+        self.network, self.forward, self.loss = network, forward, loss
+        self.optimizer, self.scaler, self.clip, self.say = optimizer, scaler, clip, say
+        self.parts = 1  # into which a batch is split
+        self.skipped = 0  # batches since the last one that counted
+        self._statistics = [
+            buffer
+            for module in network.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+            for buffer in (module.running_mean, module.running_var, module.num_batches_tracked)
+        ]
+
+    def __call__(self, images: Tensor, classes: Tensor) -> float | None:
+        before = [buffer.clone() for buffer in self._statistics]
+        loss = self._backward(images, classes, before)
+        finite = math.isfinite(loss)
+        if finite:
+            self.scaler.unscale_(self.optimizer)
+            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+            # a scaler looks at the gradients itself, skips the step and lowers the scale
+            finite = bool(torch.isfinite(norm))
+            if finite or self.scaler.is_enabled():
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+        if finite:
+            self.skipped = 0
+            return loss
+        self._restore(before)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.skipped += 1
+        if self.skipped > MOST_SKIPPED:
+            raise UserError(
+                f"{self.skipped} batches in a row gave no finite loss or gradient (the last loss was {loss:g}), so the "
+                "training has diverged; train again with a lower --learning-rate or with --precision float32."
+            )
+        return None
+
+    def _backward(self, images: Tensor, classes: Tensor, before: list[Tensor]) -> float:
+        """Gradients of the mean loss over the parts; splits further while memory lacks."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._add_gradients(images, classes)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                smallest = self.parts >= len(images)
+            # outside the except block, which holds on to what was allocated
+            if smallest:
+                raise UserError(
+                    f"not even one patch of {images.shape[2]}x{images.shape[3]} fits into the memory of "
+                    f"{images.device}; train into another folder with a smaller --patch-size or another --variant."
+                )
+            self._restore(before)
+            self.parts = min(2 * self.parts, len(images))
+            if images.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.say(
+                f"warning: {len(images)} patches at once do not fit into the memory of {images.device}; they are taken "
+                f"in {self.parts} parts from now on."
+            )
+
+    def _add_gradients(self, images: Tensor, classes: Tensor) -> float:
+        total = 0.0
+        for part, target in zip(images.tensor_split(self.parts), classes.tensor_split(self.parts), strict=True):
+            share = len(part) / len(images)
+            loss = self.loss(self.forward(part).float(), target[:, None]) * share
+            value = loss.item()
+            total += value
+            if not math.isfinite(value):
+                return value
+            self.scaler.scale(loss).backward()
+        return total
+
+    def _restore(self, before: list[Tensor]) -> None:
+        for buffer, value in zip(self._statistics, before, strict=True):
+            buffer.copy_(value)

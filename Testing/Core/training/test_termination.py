@@ -1,0 +1,34 @@
+"""Being told to end: seen once, and without effect on what comes after."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from DinoUNetCore.training.termination import termination_requests
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="only POSIX lets a process send itself SIGTERM")
+
+
+def test_a_request_is_noted_and_does_not_end_the_process():
+    usual = signal.getsignal(signal.SIGTERM)
+    with termination_requests() as request:
+        assert not request.came
+        signal.raise_signal(signal.SIGTERM)
+        assert request.came
+        assert signal.getsignal(signal.SIGTERM) == usual  # a second one works as usual
+    assert signal.getsignal(signal.SIGTERM) == usual
+
+
+def test_other_threads_are_left_alone():
+    requests = []
+
+    def work():
+        with termination_requests() as request:
+            requests.append(request.came)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert requests == [False]
