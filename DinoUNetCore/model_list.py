@@ -23,7 +23,7 @@ def as_text(inventory: Inventory, folder: Path, cache: Path, width: int) -> str:
     else:
         parts.append(["No DINOv3 backbones yet; `python -m DinoUNetCore.models fetch small` gets one."])
     if problems := [one.problem for one in (*_entries(inventory), *inventory.backbones) if one.problem]:
-        parts.append([f"! {problem}" for problem in problems])
+        parts.append([f"! {printable(problem)}" for problem in problems])
     accepted = "accepted" if license.is_accepted() else "not accepted yet: `python -m DinoUNetCore.models license`"
     parts.append([f"Library:      {folder}", f"Hub's cache:  {cache}", f"Licence:      {license.NAME}, {accepted}"])
     return "\n\n".join("\n".join(lines) for lines in parts)
@@ -50,6 +50,11 @@ def license_status() -> str:
     )
 
 
+def printable(text: str) -> str:
+    """A text of somebody else's file in one line, without what moves a terminal's cursor or changes its colours."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def bytes_in_words(size: int) -> str:
     """"86.4 MB": in powers of 1000, as disks are sold."""
     value, units = float(size), ["bytes", "kB", "MB", "GB", "TB"]
@@ -71,7 +76,7 @@ def _model_row(model: Model) -> tuple[str, ...]:
 
 
 def _backbone_row(one: Backbone) -> tuple[str, ...]:
-    name = one.name if one.name != one.sha256 else "-"
+    name = one.name if one.name != one.sha256 else f"({one.variant or 'unknown'}, unnamed)"
     models = "not usable, see below" if one.problem else ", ".join(one.models) or "-"
     return (name, one.sha256[:12] if one.sha256 else "-", bytes_in_words(one.size), _PLACES[one.place], models)
 
@@ -109,6 +114,7 @@ def _backbone_json(one: Backbone) -> dict[str, Any]:
 
 def _table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
     """Columns as wide as their content, sizes to the right; the last column is cut where the line ends."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(_columns, cells)) for cells in zip(*rows, strict=True)][:-1]
     right = rows[0].index("SIZE")
     lines = []

@@ -6,7 +6,6 @@ The models are those of the folder that 3D Slicer uses too. What can do without 
 import json
 import shutil
 import sys
-import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from DinoUNetCore.command_line import run, with_license
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.model_list import as_json, as_text, bytes_in_words, license_status
-from DinoUNetCore.models_parser import HUB, parse
+from DinoUNetCore.models_parser import parse
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # all else is imported by what needs it: within `run`, where Ctrl-C is told in one line
     from DinoUNetCore.weights.backbone_weights import BackboneWeights
     from DinoUNetCore.weights.library import Entry
 
@@ -34,6 +32,7 @@ def list_all(options: Namespace) -> None:
     """Print the inventory."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
+    from DinoUNetCore.model_list import as_json, as_text
     from DinoUNetCore.weights.inventory import take_inventory
     from DinoUNetCore.weights.models_folder import models_folder
 
@@ -46,28 +45,43 @@ def list_all(options: Namespace) -> None:
 
 def fetch(options: Namespace) -> None:
     """Download backbones into the hub's cache, and bundles, with the backbones that they name, into the library."""
-    from DinoUNetCore.network.variants import VARIANTS
+    from DinoUNetCore.weights.hub import HUB_PREFIX
 
+    backbones = {name: _timm_name(name) for name in options.names if not name.startswith(HUB_PREFIX)}
     for name in options.names:
-        if name.startswith(HUB):
-            _fetch_model(name.removeprefix(HUB), options)
+        if name in backbones:
+            _fetch_backbone(backbones[name], options)
         else:
-            _fetch_backbone(VARIANTS[name].timm_model if name in VARIANTS else name, options)
+            _fetch_model(name.removeprefix(HUB_PREFIX), options)
+
+
+def _timm_name(text: str) -> str:
+    """Timm's name of weights, which may be named by their variant. UserError if there are none of that name."""
+    from DinoUNetCore.weights.timm_names import PUBLIC_WEIGHTS, is_timm_name
+
+    if text not in PUBLIC_WEIGHTS and not is_timm_name(text):
+        raise UserError(
+            f"there are no public backbone weights {text}; name a variant that has some ({', '.join(PUBLIC_WEIGHTS)}), "
+            f"or DINOv3 weights as timm does ({PUBLIC_WEIGHTS['small']}, ...)."
+        )
+    return PUBLIC_WEIGHTS.get(text, text)
 
 
 def _fetch_model(repository: str, options: Namespace) -> None:
     from DinoUNetCore.weights import hub, library
     from DinoUNetCore.weights.inventory import NAMED, take_inventory
+    from DinoUNetCore.weights.timm_names import is_timm_name
 
     folder = with_license(lambda: hub.fetch_bundle(repository), options.accept_dinov3_license)
     entry = library.add(folder, options.overwrite)
     _say_added(entry)
     model = take_inventory().model(entry.name)
-    if model.backbone == NAMED and model.backbone_name is not None:
+    if model.backbone == NAMED and is_timm_name(model.backbone_name or ""):
         _fetch_backbone(model.backbone_name, options)
 
 
-def _fetch_backbone(timm_model: str | None, options: Namespace) -> None:
+def _fetch_backbone(timm_model: str, options: Namespace) -> None:
+    from DinoUNetCore.model_list import bytes_in_words
     from DinoUNetCore.weights import hub
     from DinoUNetCore.weights.inventory import size_on_disk
 
@@ -83,18 +97,24 @@ def import_path(options: Namespace) -> None:
     if not options.path.exists():
         raise UserError(f"{options.path} does not exist; give a model's folder or zip, or backbone weights.")
     if holds_bundle(options.path):
+        if options.name is not None:
+            raise UserError(f"{options.path} is a model, and --name is for backbone weights; leave it out.")
         _say_added(library.add(options.path, options.overwrite))
         return
+    from DinoUNetCore.model_list import bytes_in_words
     from DinoUNetCore.weights.importing import import_backbone
 
-    stored = import_backbone(options.path)
-    _say(
-        f"the backbone {stored.timm_model} is in the library ({bytes_in_words(stored.size)}, SHA-256 "
-        f"{stored.sha256[:12]}...)."
-    )
+    stored = import_backbone(options.path, options.name and _timm_name(options.name))
+    size = f"{bytes_in_words(stored.size)}, SHA-256 {stored.sha256[:12]}..."
+    if stored.timm_model is not None:
+        _say(f"the backbone {stored.timm_model} is in the library ({size}).")
+        return
+    _say(f"a backbone of the variant {stored.variant} is in the library ({size}).")
+    _say("models that were trained with it find it; for new trainings say by --name which weights it has.")
 
 
 def _say_added(entry: "Entry") -> None:
+    from DinoUNetCore.model_list import bytes_in_words
     from DinoUNetCore.weights.inventory import NAMED, take_inventory
 
     model = take_inventory().model(entry.name)
@@ -105,26 +125,24 @@ def _say_added(entry: "Entry") -> None:
 
 def export(options: Namespace) -> None:
     """Write a model as one zip, with the backbone that it names if that is asked for."""
-    path, config = _find_model(options.name)
-    backbone = None
-    if options.with_backbone or options.backbone is not None:
-        if config["backbone"]["stored"]:
-            _say(f"{options.name} holds its own backbone and needs no other one.")
-        else:
-            backbone = _backbone_of(path, config, options)
+    path, config, holds_backbone = _find_model(options.name)
+    wanted = options.with_backbone or options.backbone is not None
+    if wanted and config["backbone"]["stored"]:
+        _say(f"{options.name} holds its own backbone and needs no other one.")
+        wanted = False
+    keep = wanted and holds_backbone and options.backbone is None
+    backbone = _backbone_of(config, options) if wanted and not keep else None
 
+    from DinoUNetCore.model_list import bytes_in_words
     from DinoUNetCore.weights.exporting import export_bundle
 
-    export_bundle(path, options.output, backbone, options.overwrite, options.license)
+    export_bundle(path, options.output, backbone, options.overwrite, options.license, keep)
     _say(f"{options.output} is written ({bytes_in_words(options.output.stat().st_size)}).")
 
 
-def _backbone_of(path: Path, config: dict[str, Any], options: Namespace) -> "BackboneWeights":
-    from DinoUNetCore.weights.bundle_files import BACKBONE
+def _backbone_of(config: dict[str, Any], options: Namespace) -> "BackboneWeights":
     from DinoUNetCore.weights.dinov3 import find_backbone
 
-    if options.backbone is None and (path / BACKBONE).is_dir():
-        return find_backbone(path / BACKBONE, None)
     source, record = options.backbone or "hub", config["backbone"]
     return with_license(
         lambda: find_backbone(source, record.get("name"), record["sha256"]), options.accept_dinov3_license
@@ -133,6 +151,7 @@ def _backbone_of(path: Path, config: dict[str, Any], options: Namespace) -> "Bac
 
 def remove(options: Namespace) -> None:
     """Delete a model of the library, or a backbone of its store and of the hub's cache."""
+    from DinoUNetCore.model_list import bytes_in_words
     from DinoUNetCore.weights import backbone_store, hub, library
     from DinoUNetCore.weights.inventory import STORE, take_inventory
 
@@ -155,20 +174,20 @@ def remove(options: Namespace) -> None:
 
 
 def verify(options: Namespace) -> None:
-    """Read models and stored backbones, and compare their SHA-256."""
+    """Read models and backbones, and compare their SHA-256."""
     from DinoUNetCore.weights.inventory import take_inventory
 
     damaged: list[UserError] = []
     checks = take_inventory().checks(options.names)
     for title, check in checks:
         try:
-            check()
+            found = check()
         except UserError as error:
             damaged.append(error)
             if len(checks) > 1:
                 print(f"error: {error}", file=sys.stderr, flush=True)
         else:
-            _say(f"{title} is sound.")
+            _say(f"{title} {found or 'is sound'}.")
     if len(damaged) == 1 == len(checks):
         raise damaged[0]
     if damaged:
@@ -178,19 +197,38 @@ def verify(options: Namespace) -> None:
 def import_official(options: Namespace) -> None:
     """Make a bundle of a checkpoint of the authors' code, in the library or where it is wanted."""
     from DinoUNetCore.weights import library
+    from DinoUNetCore.weights.models_folder import workshop
     from DinoUNetCore.weights.official_bundle import make_official_bundle
 
+    if options.name is not None:
+        _check_free(options.name, options)  # before the work
     files = (options.checkpoint, options.plans, options.dataset)
     bundle = make_official_bundle(*files, options.name, stored=options.stored)
+    _check_free(bundle.name, options)
     if about_slices := bundle.config["training"].get("slices"):
         _say(f"the slices of {bundle.name} are {about_slices}.")
     if options.output is not None:
         bundle.save(options.output, options.overwrite)
         _say(f"{options.output} is written.")
         return
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        bundle.save(Path(temporary) / "bundle")
-        _say_added(library.add(Path(temporary) / "bundle", options.overwrite))
+    with workshop() as temporary:
+        bundle.save(temporary / "bundle")
+        _say_added(library.add(temporary / "bundle", options.overwrite))
+
+
+def _check_free(name: str, options: Namespace) -> None:
+    """UserError if what a new model would be written to is taken."""
+    from DinoUNetCore.weights import library
+
+    if options.output is not None:
+        if options.output.exists() and not options.overwrite:
+            raise UserError(f"{options.output} exists already; choose another name or add --overwrite.")
+        return
+    holder = library.holder(name)
+    if holder == "embedded":
+        raise UserError(f"a model called {name} comes with the program; give yours another name by --name.")
+    if holder is not None and not options.overwrite:
+        raise UserError(f"the library has a model called {name} already; choose another --name or add --overwrite.")
 
 
 def push(options: Namespace) -> None:
@@ -198,15 +236,16 @@ def push(options: Namespace) -> None:
     from DinoUNetCore.weights import hub
     from DinoUNetCore.weights.importing import as_folder
 
-    if not options.repository.startswith(HUB):
-        raise UserError(f"{options.repository} is no repository of the hub; write {HUB}OWNER/NAME.")
-    path, _ = _find_model(options.name)
+    if not options.repository.startswith(hub.HUB_PREFIX):
+        raise UserError(f"{options.repository} is no repository of the hub; write {hub.HUB_PREFIX}OWNER/NAME.")
+    path, *_ = _find_model(options.name)
     with as_folder(path) as folder:
-        _say(hub.push_bundle(folder, options.repository.removeprefix(HUB), options.private))
+        _say(hub.push_bundle(folder, options.repository.removeprefix(hub.HUB_PREFIX), options.private))
 
 
 def show_license(options: Namespace) -> None:
     """Say whether the licence of DINOv3 weights was accepted, or accept it."""
+    from DinoUNetCore.model_list import license_status
     from DinoUNetCore.weights import license
 
     if options.accept:
@@ -215,18 +254,17 @@ def show_license(options: Namespace) -> None:
     _say(f"{status[0].upper()}{status[1:]}.")
 
 
-def _find_model(name: str) -> tuple[Path, dict[str, Any]]:
-    """Path and config of a model by its name or path. UserError if there is none, or it is damaged."""
-    from DinoUNetCore.weights import library
-    from DinoUNetCore.weights.bundle_files import CONFIG, check_config, opened, reading_problems
+def _find_model(name: str) -> tuple[Path, dict[str, Any], bool]:
+    """Path and config of a model by its path or name, and whether the backbone that it names lies in it.
 
-    entries = library.list_entries()
-    path = next((entry.path for entry in entries if entry.name == name), Path(name))
-    if not path.exists():
-        known = ", ".join(entry.name for entry in entries)
-        raise UserError(f"there is no model {name}; give a bundle's folder or zip, or one of: {known}.")
-    with reading_problems(path), opened(path) as bundle:
-        return path, check_config(path, bundle.read(CONFIG))
+    UserError if there is none, or it is damaged.
+    """
+    from DinoUNetCore.weights import library
+    from DinoUNetCore.weights.bundle_files import CONFIG, check_config, opened
+
+    path = library.find(name)
+    with opened(path) as bundle:
+        return path, check_config(path, bundle.read(CONFIG)), bool(bundle.backbone)
 
 
 def _say(text: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from DinoUNetCore.command_line import Parser, add_license_option
 from DinoUNetCore.weights.models_folder import VARIABLE
 
-HUB = "hf:"
 PLANES = ("axial", "coronal", "sagittal")
 
 _PROGRAM = "python -m DinoUNetCore.models"
@@ -57,6 +56,12 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
         metavar="PATH",
         help="a bundle's folder or zip, or DINOv3 weights: a file or folder of timm's, Meta's or transformers'",
     )
+    one.add_argument(
+        "--name",
+        metavar="TIMM_NAME",
+        help="of backbone weights, which files do not tell: a variant (small, base, ...) for those that it is usually "
+        "trained with, or timm's name; without it they serve the models that were trained with them, not new trainings",
+    )
     _add_overwrite(one, "replace a model of the same name")
 
     one = add("export", "write a model as one zip", "With its backbone it needs no internet where it is imported.")
@@ -64,7 +69,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     one.add_argument("output", type=Path, metavar="OUT.zip")
     one.add_argument("--with-backbone", action="store_true", help="put the backbone that the model names into the zip")
     one.add_argument("--backbone", type=Path, metavar="FILE", help="this one (a file or folder) instead of the hub's")
-    one.add_argument("--license", type=Path, metavar="FILE", help="their licence, if it does not lie beside them")
+    one.add_argument("--license", type=Path, metavar="FILE", help="DINOv3's licence, if none lies beside the weights")
     _add_overwrite(one, "replace the zip")
     add_license_option(one)
 
@@ -72,7 +77,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     one.add_argument("name", metavar="NAME", help="of a model; a backbone's variant, timm name or SHA-256")
 
     one = add("verify", "read all files again and compare their SHA-256", "Exits with 2 if something is damaged.")
-    one.add_argument("names", nargs="*", metavar="NAME", help="as for remove (default: all but the hub's cache)")
+    one.add_argument("names", nargs="*", metavar="NAME", help="as for remove (default: all that is complete)")
 
     one = add("import-official", "make a model of a checkpoint of the authors' code")
     one.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint_final.pth or checkpoint_best.pth")
@@ -90,7 +95,7 @@ def parse(arguments: Sequence[str] | None) -> Namespace:
     )
     _add_overwrite(one, "replace a model of the same name, or the output")
 
-    one = add("push", "upload a model to the Hugging Face Hub")
+    one = add("push", "upload a model to the Hugging Face Hub", "A backbone that it only names is left out.")
     one.add_argument("name", metavar="NAME", help="a model of the list, or a bundle's folder or zip")
     one.add_argument("repository", metavar="hf:OWNER/NAME", help="made if it does not exist")
     one.add_argument("--private", action="store_true", help="make the repository private")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PLAN, FINGERPRINT = "plan.json", "fingerprint.json"
 SAMPLES_PICTURE, FINGERPRINT_PICTURE = "samples.png", "fingerprint.png"
 WRITTEN = (PLAN, FINGERPRINT, SAMPLES_PICTURE, FINGERPRINT_PICTURE)
+SAMPLE_CASES = {2: 12, 3: 5}  # by dimension: pictures may be no larger than a patch
 WIDEST = 140  # characters of a line that is still easily read
 
 
@@ -55,7 +56,8 @@ def plan(given: dict[str, Any], folder: Path | None = None, overwrite: bool = Fa
     with progress_bar("reading cases") as progress:
         planned = plan_training(settings, progress=progress)
     made = planned.plan
-    say(f"{made.dataset}, {len(planned.dataset.cases)} cases, for {made.variant}\n")
+    channels = ", ".join(made.channel_names)
+    say(f"{made.dataset}: {len(planned.fingerprint.cases)} case(s) of {channels}, for {made.variant}\n")
     say(plan_table(made, min(shutil.get_terminal_size().columns, WIDEST)) + "\n")
     say(class_table(made, planned.fingerprint))
     for warning in [*made.warnings, *planned.notes]:
@@ -77,22 +79,21 @@ def _check_output(folder: Path, overwrite: bool) -> None:
 def _write(planned: "Planned", folder: Path, resample_channels: bool) -> None:
     from DinoUNetCore.dataset.preprocessing import prepare_cases
     from DinoUNetCore.training.fingerprint_picture import draw_fingerprint
-    from DinoUNetCore.training.samples_picture import draw_samples, sample_cases
+    from DinoUNetCore.training.sample_patches import plan_for_samples
+    from DinoUNetCore.training.samples_picture import draw_samples
 
     made = planned.plan
     planned.fingerprint.save(folder / FINGERPRINT)
     made.save(folder / PLAN)
     draw_fingerprint(folder / FINGERPRINT_PICTURE, made, planned.fingerprint)
+    samples = plan_for_samples(made, planned.fingerprint, SAMPLE_CASES[made.dimension])
     # Windows keeps mapped files until the process ends
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as prepared, progress_bar("preparing samples") as bar:
         cases = prepare_cases(
-            planned.dataset,
-            sample_cases(made, planned.fingerprint),
-            Path(prepared),
-            resample_channels=resample_channels,
-            progress=bar,
+            planned.dataset, samples, Path(prepared), resample_channels=resample_channels, progress=bar
         )
-        draw_samples(folder / SAMPLES_PICTURE, made, planned.fingerprint, list(cases.values()))
+        in_order = [cases[name] for name in samples.folds[0]]
+        draw_samples(folder / SAMPLES_PICTURE, made, planned.fingerprint, in_order)
     say(
         f"\nIn {folder}:\n"
         f"  {PLAN:<17}  the choices; edit them and train with --plan {folder / PLAN}\n"

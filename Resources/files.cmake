@@ -2,10 +2,10 @@
 set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/__init__.py
   DinoUNetCore/command_line.py
+  DinoUNetCore/console.py
   DinoUNetCore/dataset/__init__.py
   DinoUNetCore/dataset/absent_classes.py
   DinoUNetCore/dataset/augmentation.py
-  DinoUNetCore/dataset/augmentation_sheet.py
   DinoUNetCore/dataset/dataset_json.py
   DinoUNetCore/dataset/fingerprint.py
   DinoUNetCore/dataset/folds.py
@@ -15,6 +15,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/dataset/phantom.py
   DinoUNetCore/dataset/plan.py
   DinoUNetCore/dataset/plan_checks.py
+  DinoUNetCore/dataset/plan_table.py
   DinoUNetCore/dataset/planning.py
   DinoUNetCore/dataset/preprocessing.py
   DinoUNetCore/dataset/problems.py
@@ -80,16 +81,24 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/network/variants.py
   DinoUNetCore/overlay.py
   DinoUNetCore/phantom.py
+  DinoUNetCore/plan.py
+  DinoUNetCore/planning_options.py
   DinoUNetCore/resources.py
   DinoUNetCore/segment.py
   DinoUNetCore/train.py
   DinoUNetCore/training/__init__.py
+  DinoUNetCore/training/augmentation_sheet.py
   DinoUNetCore/training/bundling.py
   DinoUNetCore/training/checkpoints.py
   DinoUNetCore/training/device_room.py
+  DinoUNetCore/training/fingerprint_picture.py
   DinoUNetCore/training/losses.py
+  DinoUNetCore/training/panels_page.py
+  DinoUNetCore/training/planning.py
   DinoUNetCore/training/recipes.py
   DinoUNetCore/training/report.py
+  DinoUNetCore/training/sample_patches.py
+  DinoUNetCore/training/samples_picture.py
   DinoUNetCore/training/schedule.py
   DinoUNetCore/training/settings.py
   DinoUNetCore/training/start.py
@@ -127,16 +136,20 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/weights/inventory.py
   DinoUNetCore/weights/library.py
   DinoUNetCore/weights/license.py
+  DinoUNetCore/weights/license_files.py
   DinoUNetCore/weights/models_folder.py
   DinoUNetCore/weights/nnunet_plans.py
   DinoUNetCore/weights/official.py
   DinoUNetCore/weights/official_bundle.py
   DinoUNetCore/weights/official_checkpoint.py
   DinoUNetCore/weights/placement.py
+  DinoUNetCore/weights/safetensors_header.py
   DinoUNetCore/weights/streaming.py
   DinoUNetCore/weights/tensor_files.py
+  DinoUNetCore/weights/tensor_stream.py
   DinoUNetCore/weights/tensors.py
   DinoUNetCore/weights/tensors_digest.py
+  DinoUNetCore/weights/timm_names.py
   DinoUNetCore/worker.py
   )
 

@@ -89,9 +89,7 @@ def main() -> None:
             answer = {"error": type(error).__name__, "text": str(error)}
         os.environ.clear()
         os.environ.update(before)
-        print(
-            json.dumps(answer, default=lambda value: asdict(value) if is_dataclass(value) else str(value)), flush=True
-        )
+        print(json.dumps(answer, default=_plain), flush=True)
 
 
 def _plain(value: Any) -> Any:

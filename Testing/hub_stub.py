@@ -14,7 +14,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ class Faults:
 
     gated: the files want the user's consent on the hub's page. error: the HTTP status of every answer, or 0; only where
     the path contains error_in. cut: bytes after which downloads of large files break off, or 0. wrong: large files come
-    with a wrong byte. hang: requests get no answer.
+    with a wrong byte. hang: requests get no answer. instead: the text of every answer, of another server in the hub's
+    place. renewed: the owner puts these files into a repository as soon as somebody has listed it.
     """
 
     gated: bool = False
@@ -41,6 +42,8 @@ class Faults:
     cut: int = 0
     wrong: bool = False
     hang: bool = False
+    instead: str | None = None
+    renewed: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class HubStub:
         self.faults = Faults()
         self.requests: list[Request] = []
         self.uploads: dict[str, bytes] = {}  # by SHA-256
+        self._commits: dict[str, dict[str, bytes]] = {}
         self._released = threading.Event()
         self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
 
@@ -108,13 +112,21 @@ class HubStub:
         }
 
     def commit(self, repository: str) -> str:
+        """The name of a repository's state, which can be asked for from now on."""
+        files = self.repositories[repository]
         digest = hashlib.sha1(repository.encode())
-        for name, data in sorted(self.repositories[repository].items()):
+        for name, data in sorted(files.items()):
             digest.update(name.encode() + hashlib.sha1(data).digest())
+        self._commits[digest.hexdigest()] = dict(files)
         return digest.hexdigest()
 
+    def at(self, repository: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
+        """Commit and files of a branch (there is one, "main") or commit; None if there is none of that name."""
+        commit = self.commit(repository) if revision == "main" else revision
+        return (commit, self._commits[commit]) if commit in self._commits else None
+
     def stored(self, sha256: str) -> bytes | None:
-        files = (data for files in self.repositories.values() for data in files.values())
+        files = (data for files in (*self.repositories.values(), *self._commits.values()) for data in files.values())
         return next((data for data in files if hashlib.sha256(data).hexdigest() == sha256), None)
 
     def wait_for_release(self) -> None:
@@ -150,6 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
             hub.wait_for_release()
             self.close_connection = True
             return None
+        if hub.faults.instead is not None:
+            return self._send(200, hub.faults.instead.encode("utf-8"), {})
         if hub.faults.error and hub.faults.error_in in path:
             return self._answer(hub.faults.error, {"error": "broken"})
         method = "GET" if self.command == "HEAD" else self.command
@@ -163,27 +177,21 @@ class _Handler(BaseHTTPRequestHandler):
     def _info(self, repository: str) -> None:
         if (files := self._files(repository)) is None:
             return
-        siblings = []
+        siblings, commit = [], self.hub.commit(repository)
         for name, data in files.items():
             entry = {"rfilename": name, "size": len(data), "blobId": _git_id(data)}
             siblings.append(entry | ({"lfs": {"sha256": _sha256(data)} | _pointer(data)} if _is_large(name) else {}))
-        self._answer(200, {"id": repository, "sha": self.hub.commit(repository), "siblings": siblings, "tags": []})
+        self.hub.add(repository, self.hub.faults.renewed)
+        self._answer(200, {"id": repository, "sha": commit, "siblings": siblings, "tags": []})
 
-    def _tree(self, repository: str) -> None:
-        if (files := self._files(repository)) is None:
+    def _resolve(self, repository: str, revision: str, name: str) -> None:
+        if self._files(repository) is None:
             return
-        entries = []
-        for name, data in files.items():
-            entry = {"type": "file", "path": name, "size": len(data), "oid": _git_id(data)}
-            entries.append(entry | ({"lfs": {"oid": _sha256(data)} | _pointer(data)} if _is_large(name) else {}))
-        self._answer(200, entries)
-
-    def _resolve(self, repository: str, name: str) -> None:
-        if (files := self._files(repository)) is None:
-            return
+        if (found := self.hub.at(repository, revision)) is None:
+            return self._answer(404, {}, {"X-Error-Code": "RevisionNotFound"})
         if self.hub.faults.gated:
             return self._answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
-        commit = {"X-Repo-Commit": self.hub.commit(repository)}
+        commit, files = {"X-Repo-Commit": found[0]}, found[1]
         if name not in files:
             return self._answer(404, {}, {"X-Error-Code": "EntryNotFound", **commit})
         data = files[name]
@@ -290,9 +298,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 _REPOSITORY = r"([\w.-]+/[\w.-]+)"
 _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
-    ("GET", rf"/api/models/{_REPOSITORY}(?:/revision/[^/]+)?", _Handler._info),
-    ("GET", rf"/api/models/{_REPOSITORY}/tree/[^/]+", _Handler._tree),
-    ("GET", rf"/{_REPOSITORY}/resolve/[^/]+/(.+)", _Handler._resolve),
+    ("GET", rf"/api/models/{_REPOSITORY}(?:/revision/main)?", _Handler._info),
+    ("GET", rf"/{_REPOSITORY}/resolve/([^/]+)/(.+)", _Handler._resolve),
     ("GET", r"/storage/([0-9a-f]{64})", _Handler._storage),
     ("POST", r"/api/repos/create", _Handler._create),
     ("POST", r"/api/validate-yaml", _Handler._validate_yaml),

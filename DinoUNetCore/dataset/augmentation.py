@@ -147,12 +147,14 @@ class Augmentation:
         if warped:
             places = _on(device, torch.tensor(warped))
             matrices = _on(device, torch.from_numpy(np.stack([numbers[index].matrix() for index in warped])))
-            patch[places], classes[places] = warp(image[places].float(), label[places], matrices, self.patch_size)
+            chosen = (part.index_select(0, places) for part in (image, label))
+            patch[places], classes[places] = warp(*chosen, matrices, self.patch_size)
         for wish, axes in MIRRORINGS.items():
             mirrored = [index for index, one in enumerate(numbers) if one.mirror == wish and not one.warps]
             if mirrored:
                 places = _on(device, torch.tensor(mirrored))
-                patch[places], classes[places] = patch[places].flip(axes), classes[places].flip(axes)
+                for part in (patch, classes):
+                    part[places] = part.index_select(0, places).flip(axes)
 
         for index, one in enumerate(numbers):
             if one.noise is not None:
@@ -162,7 +164,7 @@ class Augmentation:
             if changed:
                 places = _on(device, torch.tensor(changed))
                 strengths = np.stack([numbers[index].intensity[name] for index in changed])[..., None, None]
-                patch[places] = change(patch[places], _on(device, torch.from_numpy(strengths)))
+                patch[places] = change(patch.index_select(0, places), _on(device, torch.from_numpy(strengths)))
         return patch, classes
 
 

@@ -1,5 +1,6 @@
 """What a data set looks like: sizes, spacings, intensities and label counts, measured once and kept as JSON."""
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -209,12 +210,15 @@ def _measure_channels(foreground: np.ndarray, everything: np.ndarray, dataset: D
 
 
 def _histogram_edges(voxels: np.ndarray, labelled: np.ndarray) -> list[float]:
-    """BINS + 1 rising edges between the percentiles of all and of the labelled voxels together."""
+    """Rising edges of about BINS bins between the percentiles of all and of the labelled voxels together."""
     both = np.concatenate([np.percentile(part, PERCENTILES) for part in (voxels, labelled)])
     low, high = float(both.min()), float(both.max())
     positive = voxels[voxels > 0]
     if low >= 0 and positive.size and high > WIDE * np.median(positive):
         edges = np.geomspace(np.percentile(positive, PERCENTILES[0]), high, BINS + 1)
+    elif (voxels == np.rint(voxels)).all():  # whole steps: others would hold more numbers now and then
+        step = max(1, math.ceil((high - low) / BINS))
+        edges = np.arange(math.floor(low) - 0.5, high + step, step)
     else:
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     return [_rounded(edge) for edge in edges]

@@ -34,7 +34,7 @@ def change_brightness(image: Tensor, factor: Tensor) -> Tensor:
 
 def change_contrast(image: Tensor, factor: Tensor) -> Tensor:
     """Values move away from the channel's mean (factor > 1) or towards it, but not beyond its least and largest."""
-    mean = image.mean(dim=(-2, -1), keepdim=True)
+    mean = _mean(image)
     return torch.lerp(mean, image, factor).clamp(_least(image), _largest(image))
 
 
@@ -59,15 +59,21 @@ def lower_resolution(image: Tensor, scale: Tensor) -> Tensor:
 
 def change_gamma(image: Tensor, exponent: Tensor) -> Tensor:
     """Raise values, as parts of the channel's range, to a power; its mean and standard deviation stay."""
-    least = _least(image)
-    powers = ((image - least) / (_largest(image) - least).clamp(min=1e-7)) ** exponent
-    old, new = (torch.std_mean(values, dim=(-2, -1), keepdim=True) for values in (image, powers))
-    return (powers - new[1]) * (old[0] / new[0].clamp(min=1e-7)) + old[1]
+    least, mean = _least(image), _mean(image)
+    bent = (image - least).div_((_largest(image) - least).clamp(min=1e-7)).pow_(exponent)
+    bent.sub_(_mean(bent))
+    # as parts of each other, norms of what varies are standard deviations, and quicker
+    old, new = (torch.linalg.vector_norm(varying, dim=(-2, -1), keepdim=True) for varying in (image - mean, bent))
+    return bent.mul_(old / new.clamp(min=1e-7)).add_(mean)
 
 
 def change_inverted_gamma(image: Tensor, exponent: Tensor) -> Tensor:
     """`change_gamma` of the negative image: it acts on the bright values as the other one on the dark ones."""
     return -change_gamma(-image, exponent)
+
+
+def _mean(image: Tensor) -> Tensor:
+    return image.mean(dim=(-2, -1), keepdim=True)
 
 
 def _least(image: Tensor) -> Tensor:

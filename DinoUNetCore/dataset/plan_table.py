@@ -24,7 +24,7 @@ def plan_table(plan: Plan, width: int) -> str:
         ("normalization", ", ".join(map(_scheme, plan.normalization)), "normalization"),
         ("mirrored", " and ".join(plan.mirror) or "nothing", "mirror"),
         ("intensities", ", ".join(map(_range, plan.intensity_range)), "intensity_range"),
-        ("spacings in the set", " x ".join(map(_range, plan.spacing_range)), "spacing_range"),
+        ("spacings in the set", ", ".join(map(_range, plan.spacing_range)), "spacing_range"),
         ("folds", str(len(plan.folds)), "folds"),
     ]
     shown = [(title, value, plan.reasons.get(field, "")) for title, value, field in rows]
@@ -50,7 +50,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> st
     indent = sum(widths) + 2 * len(widths)
     wrapper = textwrap.TextWrapper(max(NARROWEST_REASON, width - indent), break_on_hyphens=False)
     lines = []
-    for row in (head, ["-" * max(map(len, column[:1])) for column in columns], *rows):
+    for row in (head, ["-" * len(title) for title in head], *rows):
         first, *others = wrapper.wrap(row[-1]) or [""]
         cells = (f"{cell:<{size}}  " for cell, size in zip(row, widths, strict=False))
         lines += ["".join(cells) + first, *(" " * indent + other for other in others)]
@@ -58,12 +58,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> st
 
 
 def _scheme(channel: ChannelNormalization) -> str:
-    return channel.scheme if channel.scheme != "ct" else f"ct {channel.low:g} to {channel.high:g}"
+    return channel.scheme if channel.scheme != "ct" else f"ct {_range((channel.low, channel.high))}"
 
 
 def _range(values: Sequence[float]) -> str:
-    low, high = (f"{value:.4g}" for value in values)
-    return low if low == high else f"{low}-{high}" if not low.startswith("-") else f"{low} to {high}"
+    low, high = (f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}" for value in values)
+    return low if low == high else f"{low} to {high}"
 
 
 def _by(numbers: Sequence[float]) -> str:

@@ -27,7 +27,10 @@ class SamplePatch:
 
 
 def plan_for_samples(plan: Plan, fingerprint: Fingerprint, count: int) -> Plan:
-    """The plan with no more than `count` of its cases: such as show all classes, then others from all over the set."""
+    """The plan with no more than `count` of its cases: such as show all classes, then others from all over the set.
+
+    They are in the order in which they are worth a look.
+    """
     cases = sorted(name for fold in plan.folds for name in fold)
     classes = {
         name: {label for label, voxels in fingerprint.cases[name].label_voxels.items() if voxels} for name in cases
@@ -43,11 +46,11 @@ def plan_for_samples(plan: Plan, fingerprint: Fingerprint, count: int) -> Plan:
         best = max(left, key=lambda name: len(classes[name] - seen))  # the first of equals
         chosen.append(best)
         seen |= classes[best]
-    return replace(plan, folds=[sorted(chosen)])
+    return replace(plan, folds=[chosen])
 
 
 def choose_patches(case: PreparedCase, plan: Plan, count: int, shown: Counter) -> list[SamplePatch]:
-    """`count` patches of a case: each aims at the class that was shown least, and the slices follow each other.
+    """Up to `count` different patches: each aims at the class that was shown least, and the slices follow each other.
 
     shown: how many patches aimed at each class so far; it is added to.
     """
@@ -66,7 +69,7 @@ def choose_patches(case: PreparedCase, plan: Plan, count: int, shown: Counter) -
         else:
             slice_index, aim = int(part * case.shape[0]), [side // 2 for side in case.shape[1:]]
         places.append((slice_index, tuple(patch_centre(aim, case.shape[1:], plan.patch_size))))
-    return [_patch(case, plan, *place) for place in sorted(places)]
+    return [_patch(case, plan, *place) for place in sorted(set(places))]
 
 
 def _patch(case: PreparedCase, plan: Plan, slice_index: int, centre: tuple[int, int]) -> SamplePatch:

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from DinoUNetCore.dataset.augmentation import Augmentation, AugmentationSettings, Windows
-from DinoUNetCore.dataset.augmentation_sheet import draw_augmentations
 from DinoUNetCore.dataset.layout import Dataset
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.dataset.preprocessing import PreparedCase
@@ -30,6 +29,7 @@ from DinoUNetCore.dataset.slices import EpochSampler, TrainingSlices, collate_wi
 from DinoUNetCore.device import choose_device, choose_precision
 from DinoUNetCore.errors import Terminated, UserError
 from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.training.augmentation_sheet import draw_augmentations
 from DinoUNetCore.training.checkpoints import load_checkpoint, random_states, save_checkpoint
 from DinoUNetCore.training.losses import make_loss
 from DinoUNetCore.training.recipes import RECIPES

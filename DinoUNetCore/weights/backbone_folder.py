@@ -2,7 +2,7 @@
 
     model.safetensors    or several parts with model.safetensors.index.json
     LICENSE.md           that of the weights
-    backbone.json        variant, timm's name, SHA-256 of the tensors, size and SHA-256 of each of the files
+    backbone.json        variant, timm's name if known, SHA-256 of the tensors, size and SHA-256 of each of the files
 
 Needs nothing but the standard library.
 """
@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.weights.bundle_files import is_license, stream_sha256
+from DinoUNetCore.files import write_json
+from DinoUNetCore.weights.bundle_files import stream_sha256
+from DinoUNetCore.weights.license_files import is_license
 from DinoUNetCore.weights.tensors_digest import tensors_digest
 
-RECORD = "backbone.json"
+RECORD, INDEX = "backbone.json", "model.safetensors.index.json"
 FORMAT_VERSION = 1
 LARGEST_RECORD = 512 << 10  # bytes
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WEIGHTS = re.compile(r"model[\w.-]*\.safetensors", re.ASCII)
-_INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,13 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """The content of backbone.json. sha256: of the tensors, by which bundles name a backbone. files: by their names."""
+    """The content of backbone.json. sha256: of the tensors, by which bundles name a backbone. files: by their names.
+
+    timm_model: None if it is not known which of timm's weights of this variant they are.
+    """
 
     variant: str
-    timm_model: str
+    timm_model: str | None
     sha256: str
     origin: str
     files: dict[str, FileRecord]
@@ -52,6 +56,11 @@ class BackboneRecord:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.size for file in self.files.values())
+
+    @property
+    def licenses(self) -> list[str]:
+        """The names of the files with their licence."""
+        return [name for name in self.files if is_license(name)]
 
     @property
     def weights(self) -> list[str]:
@@ -89,13 +98,13 @@ def parse_record(data: bytes, source: Path | str) -> BackboneRecord:
         raise UserError(
             f"the backbone in {source} is damaged: {RECORD} cannot be read ({error}); get it again."
         ) from error
-    texts = (record.variant, record.timm_model, record.origin)
+    texts = (record.variant, record.origin, record.timm_model or "")
     sound = {
-        "variant, timm_model, origin": all(isinstance(text, str) for text in texts),
+        "variant, origin, timm_model": all(isinstance(text, str) and text.isprintable() for text in texts),
         "sha256": is_sha256(record.sha256) and all(is_sha256(file.sha256) for file in files.values()),
         "bytes": all(type(file.size) is int and file.size >= 0 for file in files.values()),
         "files": bool(record.weights)
-        and all(_WEIGHTS.fullmatch(name) or name == _INDEX or is_license(name) for name in files),
+        and all(_WEIGHTS.fullmatch(name) or name == INDEX or is_license(name) for name in files),
     }
     if wrong := ", ".join(name for name, is_sound in sound.items() if not is_sound):
         raise UserError(f"the backbone in {source} is damaged: {RECORD} misstates {wrong}; get it again.")
@@ -126,6 +135,11 @@ def read_record(folder: Path, source: Path | str | None = None) -> BackboneRecor
     return record
 
 
+def write_record(folder: Path, record: BackboneRecord) -> None:
+    """Write the backbone.json of a folder, atomically. UserError if it cannot be written."""
+    write_json(folder / RECORD, record.to_json())
+
+
 def check_files(record: BackboneRecord, opener: Callable[[str], BinaryIO], source: Path | str) -> None:
     """Read all files of a backbone, which `opener` opens by name. UserError if one is not as the record says."""
     for name, expected in record.files.items():
@@ -148,7 +162,7 @@ def check_folder(folder: Path, source: Path | str | None = None) -> BackboneReco
         raise UserError(f"the backbone in {source} is damaged ({error}); get it again.") from error
     if found != record.sha256:
         raise UserError(
-            f"the backbone in {source} does not hold the weights of {record.timm_model} that it announces (the "
-            "SHA-256 differs); get it again."
+            f"the backbone in {source} does not hold the weights of {record.timm_model or record.variant} that it "
+            "announces (the SHA-256 differs); get it again."
         )
     return record

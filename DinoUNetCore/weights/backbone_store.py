@@ -1,17 +1,18 @@
 """The store of backbones: public DINOv3 weights that came with a bundle or a file, kept once for all models.
 
-Each is a backbone folder, named after the SHA-256 of its tensors. Weights downloaded from the
-hub are not here but in its cache. Needs nothing but the standard library, so that 3D Slicer uses it without torch.
+Each is a backbone folder, named after the SHA-256 of its tensors. Weights downloaded from the hub are not here but in
+its cache. Needs nothing but the standard library, so that 3D Slicer uses it without torch.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import atomic_path
 from DinoUNetCore.weights.backbone_folder import (
     LARGEST_RECORD,
     RECORD,
@@ -21,6 +22,7 @@ from DinoUNetCore.weights.backbone_folder import (
     is_sha256,
     parse_record,
     read_record,
+    write_record,
 )
 from DinoUNetCore.weights.bundle_files import BACKBONE, CONFIG, BundleFiles, copy_out
 from DinoUNetCore.weights.models_folder import models_folder, workshop
@@ -30,12 +32,15 @@ _FOLDER = ".backbones"
 
 @dataclass(frozen=True)
 class StoredBackbone:
-    """A backbone of the store. size: bytes on disk. problem: None, or a sentence why it cannot be used."""
+    """A backbone of the store. size: bytes on disk. problem: None, or a sentence why it cannot be used.
+
+    variant, timm_model: None if they are not known.
+    """
 
     sha256: str
     path: Path
-    variant: str
-    timm_model: str
+    variant: str | None
+    timm_model: str | None
     size: int
     problem: str | None = None
 
@@ -54,7 +59,10 @@ def find(sha256: str) -> Path | None:
 
 
 def find_named(timm_model: str) -> Path | None:
-    """The backbone folder with the weights that timm calls so; None if there is none."""
+    """The backbone folder with the weights that timm calls so; None if there is none.
+
+    Only those whose name was known when they came are found: sizes do not tell whose weights they are.
+    """
     return next((entry.path for entry in entries() if entry.timm_model == timm_model and not entry.problem), None)
 
 
@@ -66,49 +74,66 @@ def entries() -> list[StoredBackbone]:
         return []
     except OSError as error:
         raise UserError(f"cannot read {store_folder()}: {error.strerror or error}; check its permissions.") from error
-    return sorted((_entry(path) for path in paths), key=lambda entry: (entry.timm_model, entry.sha256))
+    found = [_entry(path) for path in paths]
+    there = [entry for entry in found if entry.path.exists()]  # another process may have removed one meanwhile
+    return sorted(there, key=lambda entry: (entry.timm_model or "", entry.sha256))
 
 
 def put(folder: Path) -> StoredBackbone:
     """Move a backbone folder, made in a `workshop`, into the store after all of it was checked.
 
-    UserError if it is damaged. OSError if it cannot be moved.
+    If these weights are there already, they only get what they lack: a licence, a name. UserError if it is damaged.
+    OSError if it cannot be moved.
     """
     record = check_folder(folder)
-    return _put_checked(folder, record.sha256)
+    if (stored := find(record.sha256)) is None:
+        return _place(folder, record.sha256)
+    _supplement(stored, record, lambda name: (folder / name).open("rb"), folder)
+    return _entry(stored)
 
 
-@contextmanager
-def receiving(bundle: BundleFiles, config: dict[str, Any], temporary: Path) -> Iterator[None]:
-    """Put the backbone that lies in a bundle into the store; if what follows in the block fails, it is taken out again.
+def receive(bundle: BundleFiles, config: dict[str, Any], temporary: Path) -> None:
+    """Put the backbone that lies in a bundle into the store, as `put`; temporary: a `workshop`'s folder.
 
-    Nothing is done for a bundle without one, and for one that the store has. temporary: a `workshop`'s folder.
-    UserError if it is damaged, not the one that the bundle's config names, or cannot be written.
+    Nothing is done for a bundle without one. UserError if it is damaged, not the one that the bundle's config names, or
+    cannot be written.
     """
-    new = None
-    if bundle.backbone:
-        try:
-            new = _copy_checked(bundle, config, temporary / BACKBONE)
-            if new is not None:
-                _put_checked(temporary / BACKBONE, new)
-        except OSError as error:
-            raise UserError(
-                f"cannot write the backbone of {bundle.path} into {store_folder()}: {error.strerror or error}; "
-                "check the folder, its permissions and the free space."
-            ) from error
+    if not bundle.backbone:
+        return
+    record = record_in(bundle, config)
     try:
-        yield
-    except BaseException:
-        if new is not None:
-            with suppress(OSError):  # it is whole, and only takes space
-                os.replace(store_folder() / new, temporary / f"{BACKBONE} again")
-        raise
+        if (stored := find(record.sha256)) is None:
+            _copy_checked(bundle, record, temporary / BACKBONE)
+            _place(temporary / BACKBONE, record.sha256)
+        else:
+            _supplement(stored, record, lambda name: bundle.open(f"{BACKBONE}/{name}"), bundle.source)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the backbone of {bundle.source} into {store_folder()}: {error.strerror or error}; "
+            "check the folder, its permissions and the free space."
+        ) from error
 
 
 def check_in_bundle(bundle: BundleFiles, config: dict[str, Any]) -> None:
     """Read all files of the backbone that lies in a bundle. UserError if they are damaged or another's."""
-    record = _record_in(bundle, config)
-    check_files(record, lambda name: bundle.open(f"{BACKBONE}/{name}"), bundle.path)
+    record = record_in(bundle, config)
+    check_files(record, lambda name: bundle.open(f"{BACKBONE}/{name}"), bundle.source)
+
+
+def record_in(bundle: BundleFiles, config: dict[str, Any]) -> BackboneRecord:
+    """The record of the backbone that lies in a bundle. UserError if it is damaged or not the one that config names."""
+    if RECORD not in bundle.backbone:
+        raise UserError(f"{bundle.source} is damaged: its folder {BACKBONE} has no {RECORD}; get it again.")
+    with bundle.open(f"{BACKBONE}/{RECORD}") as file:
+        record, named = parse_record(file.read(LARGEST_RECORD), bundle.source), config["backbone"]
+    if record.sha256 != named["sha256"] or record.timm_model not in (None, named.get("name")):
+        raise UserError(
+            f"{bundle.source} is damaged: the backbone in it ({record.timm_model or record.variant}, SHA-256 "
+            f"{record.sha256[:12]}...) is not the one that its {CONFIG} names; get it again."
+        )
+    if missing := sorted(record.files.keys() - set(bundle.backbone)):
+        raise UserError(f"{bundle.source} is damaged: its folder {BACKBONE} lacks {missing[0]}; get it again.")
+    return record
 
 
 def remove(sha256: str) -> int:
@@ -127,52 +152,60 @@ def remove(sha256: str) -> int:
 
 
 def _entry(path: Path) -> StoredBackbone:
-    size = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else 0
+    size = _size(path)
     try:
         record = read_record(path)
         if record.sha256 != path.name:
             raise UserError(f"the backbone in {path} is that of another folder; remove it and import it again.")
     except UserError as error:
-        return StoredBackbone(path.name, path, "", "", size, str(error))
+        return StoredBackbone(path.name, path, None, None, size, str(error))
     return StoredBackbone(path.name, path, record.variant, record.timm_model, size)
 
 
-def _record_in(bundle: BundleFiles, config: dict[str, Any]) -> BackboneRecord:
-    if RECORD not in bundle.backbone:
-        raise UserError(f"{bundle.path} is damaged: its folder {BACKBONE} has no {RECORD}; get it again.")
-    with bundle.open(f"{BACKBONE}/{RECORD}") as file:
-        record = parse_record(file.read(LARGEST_RECORD), bundle.path)
-    if record.sha256 != config["backbone"]["sha256"]:
-        raise UserError(
-            f"{bundle.path} is damaged: the backbone in it ({record.variant}) is not the one that its {CONFIG} names; "
-            "get it again."
-        )
-    if missing := sorted(record.files.keys() - set(bundle.backbone)):
-        raise UserError(f"{bundle.path} is damaged: its folder {BACKBONE} lacks {missing[0]}; get it again.")
-    return record
+def _size(folder: Path) -> int:
+    """Bytes of its files; those that another process removes meanwhile do not count."""
+    size = 0
+    with suppress(OSError):
+        for file in folder.iterdir():
+            size += file.stat().st_size
+    return size
 
 
-def _copy_checked(bundle: BundleFiles, config: dict[str, Any], target: Path) -> str | None:
-    """Copy a bundle's backbone to the new folder `target` and check it; returns its SHA-256, or None if it is known."""
-    record = _record_in(bundle, config)
-    if find(record.sha256):
-        return None
+def _copy_checked(bundle: BundleFiles, record: BackboneRecord, target: Path) -> None:
+    """Copy a bundle's backbone to the new folder `target` and check it."""
     target.mkdir()
     for name in (*record.files, RECORD):
         with bundle.open(f"{BACKBONE}/{name}") as file:
             copy_out(file, target / name)
-    check_folder(target, bundle.path)
-    return record.sha256
+    check_folder(target, bundle.source)
 
 
-def _put_checked(folder: Path, sha256: str) -> StoredBackbone:
+def _place(folder: Path, sha256: str) -> StoredBackbone:
+    """Rename a checked backbone folder into its place."""
     target = store_folder() / sha256
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and find(sha256) is None:
-        os.replace(target, folder.parent / "damaged")  # goes with the workshop
+        with suppress(FileNotFoundError):  # another process may mend it, too
+            os.replace(target, folder.parent / "damaged")  # goes with the workshop
     try:
         os.replace(folder, target)
     except OSError:
         if find(sha256) is None:  # else another process was quicker
             raise
     return _entry(target)
+
+
+def _supplement(stored: Path, new: BackboneRecord, opener: Callable[[str], BinaryIO], source: Path | str) -> None:
+    """Give a backbone of the store what it lacks and the same weights from elsewhere have: a licence, timm's name.
+
+    opener: opens the files of `new` by name. UserError if the licence is damaged.
+    """
+    old = read_record(stored)
+    licenses = {} if old.licenses else {name: new.files[name] for name in new.licenses}
+    for name, expected in licenses.items():
+        with opener(name) as file, atomic_path(stored / name) as temporary:
+            if copy_out(file, temporary) != expected.sha256:
+                raise UserError(f"the backbone in {source} is damaged: {name} has another SHA-256; get it again.")
+    whole = replace(old, files=old.files | licenses, timm_model=old.timm_model or new.timm_model)
+    if whole != old:
+        write_record(stored, whole)

@@ -1,6 +1,5 @@
 """DINOv3 weights in whatever form a user has them: one set of names, read tensor by tensor."""
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -9,16 +8,17 @@ import torch
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import give_usual_permissions
+from DinoUNetCore.files import give_usual_permissions, write_json
 from DinoUNetCore.network.backbone import ViTConfig
 from DinoUNetCore.network.variants import VARIANTS
-from DinoUNetCore.weights.backbone_folder import FORMAT_VERSION, RECORD
-from DinoUNetCore.weights.bundle_files import is_license
+from DinoUNetCore.weights.backbone_folder import INDEX, BackboneRecord, FileRecord, write_record
+from DinoUNetCore.weights.bundle_files import WEIGHTS, stream_sha256
 from DinoUNetCore.weights.forms import find_form
-from DinoUNetCore.weights.tensor_files import INDEX_ENDING, TensorFiles
-from DinoUNetCore.weights.tensors import TensorDigest, file_sha256, save_tensors
+from DinoUNetCore.weights.license_files import licenses_in
+from DinoUNetCore.weights.tensor_files import TensorFiles
+from DinoUNetCore.weights.tensors import TensorDigest, save_tensors
+from DinoUNetCore.weights.tensors_digest import PERIODS
 
-WEIGHTS = "model.safetensors"
 LARGEST_FILE = 4_000_000_000  # bytes; larger weights are saved as several files
 
 
@@ -28,8 +28,8 @@ class BackboneWeights:
     path: a file of timm's, Meta's or transformers' weights, or a folder that holds them (sharded ones with their
     index); the form is recognised by the content. Values are as in the file, in its dtype.
 
-    origin: for messages. licenses: the files LICENSE* beside the weights. periods: the RoPE periods, where the file
-    has them, else None.
+    origin: for messages. licenses: the files beside the weights that hold their licence. periods: the RoPE periods,
+    where the file has them, else None.
 
     UserError when it cannot be read or holds no DINOv3 model.
     """
@@ -47,7 +47,12 @@ class BackboneWeights:
         if missing:
             raise UserError(f"{path} lacks {len(missing)} tensors, such as {missing[0]}; get it again.")
         self.periods = None if form.periods is None else self._files[form.periods].float()
-        self.licenses = sorted(path for path in self._files.path.parent.iterdir() if is_license(path.name))
+        self.licenses = licenses_in(self._files.path.parent)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the weights."""
+        return self._files.files
 
     def names(self) -> list[str]:
         """In ascending order."""
@@ -115,20 +120,21 @@ def _expected_shapes(config: ViTConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in vit.state_dict().items()}
 
 
-def save_backbone(weights: BackboneWeights, folder: Path) -> None:
-    """Write a new folder with the weights under timm's names, their licence and `backbone.json`.
+def save_backbone(weights: BackboneWeights, folder: Path, timm_model: str | None = None) -> BackboneRecord:
+    """Write a new folder with the weights under timm's names, their licence and `backbone.json`; returns its content.
 
-    Weights above 4 GB become several files with an index, as the Hub has them; of a set that is larger than the
-    memory only one file's worth is held. The folder must not exist; the caller makes it appear at once. OSError.
+    timm_model: which of timm's weights they are; None if it is not known, since sizes do not tell. Weights above 4 GB
+    become several files with an index, as the Hub has them; of a set that is larger than the memory only one file's
+    worth is held. The folder must not exist; the caller makes it appear at once. OSError.
     """
     folder.mkdir(parents=True)
-    digest, files, part, size = TensorDigest(), [], {}, 0
+    digest, parts, part, size = TensorDigest(), [], {}, 0
 
     def flush() -> None:
         nonlocal part, size
-        path = folder / f"part-{len(files)}"
+        path = folder / f"part-{len(parts)}"
         save_tensors(path, part, {"format": "pt"})
-        files.append((path, list(part)))
+        parts.append((path, list(part)))
         part, size = {}, 0
 
     for name, tensor in weights.tensors():
@@ -138,35 +144,29 @@ def save_backbone(weights: BackboneWeights, folder: Path) -> None:
         part[name] = tensor.contiguous()
         size += tensor.nbytes
     if weights.periods is not None:
-        part["rope_embed.periods"] = weights.periods
+        part[PERIODS] = weights.periods
     flush()
-    _name_parts(folder, files)
+    _name_parts(folder, parts)
     for license_file in weights.licenses:
         (folder / license_file.name).write_bytes(license_file.read_bytes())
-    entries = sorted(folder.iterdir())
-    for entry in entries:
-        give_usual_permissions(entry)
-    variant = weights.variant()
-    facts = {
-        "format_version": FORMAT_VERSION,
-        "variant": variant,
-        "timm_model": VARIANTS[variant].timm_model,
-        "sha256": digest.hexdigest(),
-        "origin": Path(weights.origin).name,
-        "files": {entry.name: {"sha256": file_sha256(entry), "bytes": entry.stat().st_size} for entry in entries},
-    }
-    (folder / RECORD).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8", newline="\n")
+    files = {}
+    for path in sorted(folder.iterdir()):
+        give_usual_permissions(path)
+        with path.open("rb") as file:
+            files[path.name] = FileRecord(stream_sha256(file), path.stat().st_size)
+    record = BackboneRecord(weights.variant(), timm_model, digest.hexdigest(), Path(weights.origin).name, files)
+    write_record(folder, record)
+    return record
 
 
-def _name_parts(folder: Path, files: list[tuple[Path, list[str]]]) -> None:
-    if len(files) == 1:
-        files[0][0].rename(folder / WEIGHTS)
+def _name_parts(folder: Path, parts: list[tuple[Path, list[str]]]) -> None:
+    if len(parts) == 1:
+        parts[0][0].rename(folder / WEIGHTS)
         return
     places = {}
-    for number, (path, names) in enumerate(files, start=1):
-        final = f"model-{number:05d}-of-{len(files):05d}.safetensors"
+    for number, (path, names) in enumerate(parts, start=1):
+        final = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         path.rename(folder / final)
         places.update(dict.fromkeys(names, final))
     size = sum(path.stat().st_size for path in folder.iterdir())
-    index = {"metadata": {"total_size": size}, "weight_map": places}
-    (folder / f"model{INDEX_ENDING}").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8", newline="\n")
+    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": places})

@@ -1,38 +1,35 @@
 """The files of a bundle as they lie in a folder or zip, and what can be said of them without torch."""
 
 import hashlib
+import io
 import json
 import os
 import re
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import give_usual_permissions
+from DinoUNetCore.weights.license_files import is_license
 
 FORMAT_VERSION = 1
 CONFIG, WEIGHTS, CARD, CURVES = "config.json", "model.safetensors", "README.md", "curves.png"
 BACKBONE = "backbone"
 """The sub-folder with the backbone that the bundle names, in bundles made to travel."""
-LARGEST_CONFIG = 512 << 10  # bytes
-
-_LICENSE = re.compile(r"licen[cs]e[\w .()-]*", re.ASCII | re.IGNORECASE)
+LARGEST_CONFIG = 512 << 10  # bytes, and of the texts
 
 _BLOCK = 1 << 20  # bytes copied at once
+_LONGEST_LABEL = 200  # letters
 _MOST_ENTRIES = 1000
 _EXPANSION = 20  # bytes out of one byte of a zip; trained weights stay below 3
 _FREE_EXPANSION = 16 << 20  # bytes: texts shrink more, and are small
 _DRIVE = re.compile(r"[A-Za-z]:")
-
-
-def is_license(name: str) -> bool:
-    """Whether a file of this name holds the licence of the weights beside it."""
-    return _LICENSE.fullmatch(name) is not None
+_LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 
 
 def digest(config: bytes) -> str:
@@ -44,49 +41,98 @@ def digest(config: bytes) -> str:
 class BundleFiles:
     """The files of a bundle in a folder or zip, by their plain names.
 
-    backbone: the names of the files in its sub-folder BACKBONE, to be opened with that before them. root: what is
-    before all names in the zip.
+    source: what messages call it. backbone: the names of the files in its sub-folder BACKBONE, to be opened with that
+    before them. root: what is before all names in the zip.
     """
 
     path: Path
+    source: Path | str
     names: list[str]
     backbone: list[str]
     archive: zipfile.ZipFile | None = None
     root: str = ""
 
     def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb") if self.archive is None else self.archive.open(self.root + name)
+        """One of its files; what goes wrong when it is opened or read is a UserError."""
+        with reading_problems(self.source):
+            in_folder = self.archive is None
+            file = (self.path / name).open("rb") if in_folder else self.archive.open(self.root + name)
+        return _SourceFile(file, self.source)
+
+    def size(self, name: str) -> int:
+        """Bytes of one of its files."""
+        with reading_problems(self.source):
+            in_folder = self.archive is None
+            return (self.path / name).stat().st_size if in_folder else self.archive.getinfo(self.root + name).file_size
 
     def read(self, name: str) -> bytes:
-        """At most a little more than LARGEST_CONFIG bytes."""
+        """A config or text. UserError if it is larger than LARGEST_CONFIG."""
         with self.open(name) as file:
-            return file.read(LARGEST_CONFIG + 1)
+            data = file.read(LARGEST_CONFIG + 1)
+        _check_size(self.source, name, data)
+        return data
+
+
+class _SourceFile(io.RawIOBase):
+    """A file of a bundle that is read from beginning to end."""
+
+    def __init__(self, file: BinaryIO, source: Path | str):
+        self._file, self._source = file, source
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        with reading_problems(self._source):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BundleFiles]:
-    """The bundle in a folder, or in a zip at its top or in its one folder. UserError if there is none."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give a model's folder or zip.")
-    if path.is_dir():
-        yield BundleFiles(path, _wanted(path, _files_in(path)), _files_in(path / BACKBONE))
-        return
-    with path.open("rb") as file, safe_archive(file, path) as archive:
-        inside = archive.namelist()
-        root = _root(inside)
-        names = [name.removeprefix(root) for name in inside if name.startswith(root)]
-        backbone = [name.removeprefix(f"{BACKBONE}/") for name in names if name.startswith(f"{BACKBONE}/")]
-        yield BundleFiles(path, _wanted(path, names), [name for name in backbone if name], archive, root)
+def opened(path: Path, source: Path | str | None = None) -> Iterator[BundleFiles]:
+    """The bundle in a folder, or in a zip at its top or in its one folder; `source` is what messages call it.
+
+    UserError if there is none; what goes wrong in the block is not touched.
+    """
+    source = source or path
+    with ExitStack() as stack:
+        with reading_problems(source):
+            if not path.exists():
+                raise UserError(f"{source} does not exist; give a model's folder or zip.")
+            if path.is_dir():
+                names = _wanted(source, _files_in(path), in_zip=False)
+                bundle = BundleFiles(path, source, names, _files_in(path / BACKBONE))
+            else:
+                bundle = _archive_files(stack, stack.enter_context(path.open("rb")), path, source)
+        yield bundle
 
 
 @contextmanager
-def safe_archive(file: BinaryIO, source: Path | str) -> Iterator[zipfile.ZipFile]:
-    """A zip that can be unpacked without harm. UserError, before anything is read from it, if it is not one."""
+def opened_archive(file: BinaryIO, source: str) -> Iterator[BundleFiles]:
+    """The bundle in an open zip, as `opened`."""
+    with ExitStack() as stack:
+        with reading_problems(source):
+            bundle = _archive_files(stack, file, Path(source), source)
+        yield bundle
+
+
+def _archive_files(stack: ExitStack, file: BinaryIO, path: Path, source: Path | str) -> BundleFiles:
+    """The bundle in a zip that can be unpacked without harm. UserError, before it is unpacked, if it cannot."""
     size = file.seek(0, os.SEEK_END)
-    with zipfile.ZipFile(file) as archive:
-        if harm := _harm(archive.infolist(), size):
-            raise UserError(f"{source} is not unpacked: {harm}; get a sound one from its maker.")
-        yield archive
+    archive = stack.enter_context(zipfile.ZipFile(file))
+    if harm := _harm(archive.infolist(), size):
+        raise UserError(f"{source} is not unpacked: {harm}; get a sound one from its maker.")
+    inside = archive.namelist()
+    root = _root(inside)
+    names = [name.removeprefix(root) for name in inside if name.startswith(root)]
+    backbone = [name.removeprefix(f"{BACKBONE}/") for name in names if name.startswith(f"{BACKBONE}/")]
+    wanted = _wanted(source, names, in_zip=True)
+    return BundleFiles(path, source, wanted, [name for name in backbone if name], archive, root)
 
 
 def _harm(entries: list[zipfile.ZipInfo], size: int) -> str | None:
@@ -142,10 +188,13 @@ def _files_in(folder: Path) -> list[str]:
     return [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
 
 
-def _wanted(path: Path, names: list[str]) -> list[str]:
+def _wanted(source: Path | str, names: list[str], in_zip: bool) -> list[str]:
+    """The bundle's own files of those that are there. UserError if one is missing."""
+    if in_zip and CONFIG not in names and any(name.lower().endswith(_LOOSE_WEIGHTS) for name in names):
+        raise UserError(f"{source} is no model: it holds weights without a {CONFIG}; unpack it and import the weights.")
     for needed in (CONFIG, WEIGHTS):
         if needed not in names:
-            raise UserError(f"{path} is no model: it has no {needed}; give a model's folder or zip.")
+            raise UserError(f"{source} is no model: it has no {needed}; give a model's folder or zip.")
     return sorted({name for name in names if name in (CONFIG, WEIGHTS, CARD, CURVES) or is_license(name)})
 
 
@@ -193,20 +242,30 @@ def reading_problems(source: Path | str) -> Iterator[None]:
         raise UserError(f"{source} is no model or is damaged ({reason}); get it again.") from error
 
 
+def check_weights(source: Path | str, sha256: str, config: dict[str, Any]) -> None:
+    """UserError unless this is the SHA-256 of the weights that the config names."""
+    if sha256 != config["weights"]["sha256"]:
+        raise UserError(f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
+
+
 def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
     """The content of a config.json, sound as far as can be told without torch."""
-    if len(data) > LARGEST_CONFIG:
-        raise UserError(f"{source} is damaged: its {CONFIG} is larger than {LARGEST_CONFIG >> 10} KiB; get it again.")
+    _check_size(source, CONFIG, data)
     try:
         config = json.loads(data.decode("utf-8"))
         json.dumps(config, allow_nan=False)
-        version = config["format_version"]
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        if not isinstance(config, dict):
+            raise TypeError("it is no table")
+    except (ValueError, RecursionError, TypeError) as error:
         raise UserError(f"{source} is damaged: its {CONFIG} cannot be read ({error}); get it again.") from error
-    if version != FORMAT_VERSION:
+    if "format_version" not in config:
         raise UserError(
-            f"{source} has format version {version}, and this program knows {FORMAT_VERSION} only; "
-            "update the program or get another bundle."
+            f"{source} is no model of Dino U-Net: its {CONFIG} has no format_version; give a model's folder or zip."
+        )
+    if config["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{source} has format version {config['format_version']!s:.20}, and this program knows {FORMAT_VERSION} "
+            "only; update the program or get another bundle."
         )
     try:
         inputs, labels, backbone = config["input"], config["labels"], config["backbone"]
@@ -217,7 +276,11 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
             "dimension": inputs["dimension"] in (2, 3),
             "labels": len(labels) > 0 and all(isinstance(entry["name"], str) for entry in labels),
             "sha256": isinstance(config["weights"]["sha256"], str),
-            "backbone": isinstance(backbone["stored"], bool) and isinstance(backbone["sha256"], str),
+            "backbone": isinstance(backbone["stored"], bool)
+            and isinstance(backbone["sha256"], str)
+            and _is_label(backbone.get("name"))
+            and _is_label(backbone.get("source")),
+            "architecture": _is_label(config["architecture"].get("variant")),
         }
         wrong = ", ".join(name for name, is_sound in sound.items() if not is_sound)
     except (KeyError, TypeError, AttributeError) as error:
@@ -225,3 +288,13 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
     if wrong:
         raise UserError(f"{source} is damaged: its {CONFIG} lacks or misstates {wrong}; get it again.")
     return config
+
+
+def _is_label(value: object) -> bool:
+    """Whether it is a short text that can be shown, or nothing."""
+    return value is None or (isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST_LABEL)
+
+
+def _check_size(source: Path | str, name: str, data: bytes) -> None:
+    if len(data) > LARGEST_CONFIG:
+        raise UserError(f"{source} is damaged: its {name} is larger than {LARGEST_CONFIG >> 10} KiB; get it again.")

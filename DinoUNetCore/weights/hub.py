@@ -5,32 +5,42 @@ HF_HUB_OFFLINE, ...). That library is imported when it is needed only: it takes 
 """
 
 import json
+import re
 import shutil
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import license
-from DinoUNetCore.weights.bundle_files import BACKBONE, CARD, CONFIG, WEIGHTS, check_config
+from DinoUNetCore.weights.bundle_files import (
+    BACKBONE,
+    CARD,
+    CONFIG,
+    CURVES,
+    WEIGHTS,
+    check_config,
+    check_weights,
+    opened,
+    stream_sha256,
+)
 from DinoUNetCore.weights.hub_download import (
     Progress,
     cached_file,
     download,
-    file_sha256,
     list_repository,
     read_small_file,
     repository_folder,
 )
 from DinoUNetCore.weights.hub_errors import LOGIN, explained
+from DinoUNetCore.weights.license_files import is_license, licenses_in, stores_dinov3
 
+HUB_PREFIX = "hf:"
+"""How the names of the hub's bundles begin: "hf:owner/name"."""
 INDEX = "model.safetensors.index.json"
-LICENSES = ["LICENSE*", "LICENCE*"]
-BACKBONE_FILES = [WEIGHTS, "model-*.safetensors", "*.index.json", CONFIG, *LICENSES]
-BUNDLE_FILES = [CONFIG, WEIGHTS, CARD, *LICENSES, f"{BACKBONE}/*"]
 
-_PICTURES = ["*.png"]  # of the model card
+_SHARD = re.compile(r"model-[\w.-]+\.safetensors", re.ASCII)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _OWNER = "timm"
 _OR_A_FILE = "or name a file that you have by --backbone FILE"
 _OR_A_BUNDLE = "or use the folder or zip of a bundle that you have"
@@ -70,9 +80,9 @@ def fetch_backbone(timm_model: str | None, progress: Progress | None = None) -> 
     repository = f"{_OWNER}/{timm_model}"
     with explained(f"the backbone {repository} cannot be downloaded", repository, _OR_A_FILE):
         listing = list_repository(repository)
-        files = listing.matching(BACKBONE_FILES)
+        files = listing.select(_is_of_backbone)
         if WEIGHTS in {file.name for file in files}:  # then the shards would be the same once more
-            files = [file for file in files if not file.name.startswith("model-") and file.name != INDEX]
+            files = [file for file in files if not _SHARD.fullmatch(file.name) and file.name != INDEX]
         elif INDEX not in {file.name for file in files}:
             raise UserError(f"{repository} has no weights as {WEIGHTS}; check the backbone's name, {_OR_A_FILE}.")
         return download(listing, files, progress)
@@ -84,7 +94,7 @@ def fetch_bundle(repository: str, progress: Progress | None = None) -> Path:
     Without a connection it is the one that was fetched before. progress: as in `fetch_backbone`. LicenseNotAccepted
     before DINOv3 weights in it are downloaded; UserError if it is no bundle or cannot be had.
     """
-    source = f"hf:{repository}"
+    source = _named(repository)
     with explained(f"the bundle {source} cannot be downloaded", repository, _OR_A_BUNDLE):
         try:
             listing = list_repository(repository)
@@ -97,27 +107,29 @@ def fetch_bundle(repository: str, progress: Progress | None = None) -> Path:
             if needed not in names:
                 raise UserError(f"{source} is not a model bundle: it has no {needed}; check the name.")
         config = check_config(source, read_small_file(listing, CONFIG))
-        if any(name.startswith(f"{BACKBONE}/") for name in names) or _stores_dinov3(config):
+        if any(name.startswith(f"{BACKBONE}/") for name in names) or stores_dinov3(config):
             license.require(f"a DINOv3 backbone, which {source} holds,")
-        return download(listing, listing.matching(BUNDLE_FILES), progress)
+        return download(listing, listing.select(_is_of_bundle), progress)
 
 
 def push_bundle(folder: Path, repository: str, private: bool = False) -> str:
     """Make the bundle in `folder` the content of a repository of the hub ("owner/name"); returns its URL.
 
-    The repository is made if there is none (`private` counts then). Files of an older bundle that this one lacks are
-    removed from it, all others stay. UserError if the bundle may not be passed on, is damaged, or cannot be pushed.
+    A backbone in its sub-folder stays here: who fetches the bundle gets it from its own repository. The repository is
+    made if there is none (`private` counts then). Files of an older bundle that this one lacks are removed from it, all
+    others stay. UserError if the bundle may not be passed on, is damaged, or cannot be pushed.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
     from huggingface_hub.errors import RepositoryNotFoundError
 
+    target = _named(repository)
     names, config = _bundle_in(folder)
-    what = f"the bundle {config['name']} cannot be pushed to hf:{repository}"
-    dinov3 = _stores_dinov3(config) or any(name.startswith(f"{BACKBONE}/") for name in names)
-    if dinov3 and not any(_is_one_of(name.rpartition("/")[2], LICENSES) for name in names):
+    what = f"the bundle {config['name']} cannot be pushed to {target}"
+    dinov3 = stores_dinov3(config)
+    if dinov3 and not licenses_in(folder):
         raise UserError(
-            f"{what}: it holds DINOv3 weights and no LICENSE file, which has to go with them; put the {license.NAME} "
-            f"({license.URL}) into {folder} as LICENSE.md."
+            f"{what}: it holds DINOv3 weights and no LICENSE file of theirs, which has to go with them; put the "
+            f"{license.NAME} ({license.URL}) into {folder} as LICENSE.md."
         )
     if get_token() is None:
         raise UserError(f"{what}: you are not logged in; {LOGIN}.")
@@ -125,7 +137,7 @@ def push_bundle(folder: Path, repository: str, private: bool = False) -> str:
     with explained(what, repository, "or pass its folder or zip on in another way"):
         api = HfApi()
         try:
-            there = [file.name for file in list_repository(repository).matching(BUNDLE_FILES)]
+            there = [file.name for file in list_repository(repository).select(_is_of_bundle)]
         except RepositoryNotFoundError:
             api.create_repo(repository, private=private, exist_ok=True)
             there = []
@@ -161,12 +173,30 @@ def remove_cached(name: str) -> int:
         raise UserError(f"the backbone {name} is not in the hub's cache {constants.HF_HUB_CACHE}; check the name.")
     folder = repository_folder(f"{_OWNER}/{name}")
     cache = scan_cache_dir()  # the library knows which files other repositories share
-    revisions = [one.commit_hash for repo in cache.repos if repo.repo_path == folder for one in repo.revisions]
-    cache.delete_revisions(*revisions).execute()
+    repos = frozenset(repo for repo in cache.repos if repo.repo_path == folder)
+    revisions = [one.commit_hash for repo in repos for one in repo.revisions]
+    replace(cache, repos=repos).delete_revisions(*revisions).execute()  # copies of a repository have its commits
     shutil.rmtree(folder, ignore_errors=True)  # of broken downloads the library knows nothing
     if folder.exists():
         raise UserError(f"cannot delete {folder} entirely; close what uses it and check its permissions.")
     return found.size
+
+
+def _named(repository: str) -> str:
+    """How users write a repository. UserError if it is not "owner/name"."""
+    if not _REPOSITORY.fullmatch(repository):
+        raise UserError(f"{HUB_PREFIX}{repository} names no repository; write it as {HUB_PREFIX}owner/name.")
+    return f"{HUB_PREFIX}{repository}"
+
+
+def _is_of_backbone(name: str) -> bool:
+    return name in (WEIGHTS, INDEX, CONFIG) or is_license(name) or _SHARD.fullmatch(name) is not None
+
+
+def _is_of_bundle(name: str) -> bool:
+    """Whether a file of a repository belongs to the bundle in it."""
+    folder, _, plain = name.rpartition("/")
+    return folder == BACKBONE or (not folder and (plain in (CONFIG, WEIGHTS, CARD, CURVES) or is_license(plain)))
 
 
 def _cached(folder: Path) -> Cached:
@@ -196,21 +226,11 @@ def _cached_bundle(repository: str) -> Path | None:
 
 def _bundle_in(folder: Path) -> tuple[list[str], dict[str, Any]]:
     """The names of the files of a bundle that are pushed, and its config. UserError if it is damaged."""
-    names = [path.name for path in folder.glob("*") if path.is_file()]
-    names += [f"{BACKBONE}/{path.name}" for path in (folder / BACKBONE).glob("*") if path.is_file()]
-    for needed in (CONFIG, WEIGHTS):
-        if needed not in names:
-            raise UserError(f"{folder} is no model: it has no {needed}; give the folder of a bundle.")
-    config = check_config(folder, (folder / CONFIG).read_bytes())
-    if file_sha256(folder / WEIGHTS) != config["weights"]["sha256"]:
-        raise UserError(f"{folder} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
-    return sorted(name for name in names if _is_one_of(name, [*BUNDLE_FILES, *_PICTURES])), config
-
-
-def _stores_dinov3(config: dict[str, Any]) -> bool:
-    """Whether model.safetensors holds a public backbone or what was trained from one."""
-    backbone = config.get("backbone")
-    return isinstance(backbone, dict) and backbone.get("stored") is True and backbone.get("source") != "random"
+    with opened(folder) as files:
+        config = check_config(folder, files.read(CONFIG))
+        with files.open(WEIGHTS) as weights:
+            check_weights(folder, stream_sha256(weights), config)
+        return files.names, config
 
 
 def _card(folder: Path, config: dict[str, Any], dinov3: bool) -> str:
@@ -224,7 +244,3 @@ def _card(folder: Path, config: dict[str, Any], dinov3: bool) -> str:
     card = ModelCard(text, ignore_metadata_errors=True)
     card.data.license, card.data.license_name, card.data.license_link = "other", "dinov3-license", license.URL
     return str(card)
-
-
-def _is_one_of(name: str, patterns: list[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

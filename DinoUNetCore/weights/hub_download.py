@@ -2,26 +2,27 @@
 
 The library keeps nothing of a file whose download broke off, and checks its size only. Weights are large: they are put
 into its cache by us, go on where they stopped (in the next process, too), and are what the hub says they are, or are
-thrown away. All else (small files, links, the record of revisions) is the library's own work.
+thrown away. All else (small files, links) is the library's own work.
 """
 
-import hashlib
 import io
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from DinoUNetCore.weights.hub_errors import DamagedDownload, disk_full, is_disk_full
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.files import write_text
+from DinoUNetCore.weights.bundle_files import stream_sha256
+from DinoUNetCore.weights.hub_errors import DamagedDownload, NotAHub, disk_full, is_disk_full
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that are there and those that will be."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,33 @@ class Listing:
     commit: str
     files: list[RemoteFile]
 
-    def matching(self, patterns: list[str]) -> list[RemoteFile]:
-        return [file for file in self.files if any(fnmatchcase(file.name, pattern) for pattern in patterns)]
+    def select(self, is_wanted: Callable[[str], bool]) -> list[RemoteFile]:
+        """The files whose names are wanted."""
+        return [file for file in self.files if is_wanted(file.name)]
 
 
 def list_repository(repository: str) -> Listing:
-    """What the hub has under "owner/name". Raises what the hub's library does."""
+    """What the hub has under "owner/name".
+
+    Raises what the hub's library does; NotAHub if the answer makes no sense; UserError if a file would be written
+    outside of the cache's folder.
+    """
     from huggingface_hub import HfApi, constants
 
-    info = HfApi().model_info(repository, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    files = [
-        RemoteFile(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None)
-        for entry in info.siblings or []
-    ]
+    try:
+        info = HfApi().model_info(repository, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        files = [
+            RemoteFile(entry.rfilename, entry.size or 0, entry.lfs.sha256 if entry.lfs else None)
+            for entry in info.siblings or []
+        ]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise NotAHub(f"no list of files: {error!r}") from error
+    if not _COMMIT.fullmatch(info.sha or ""):
+        raise NotAHub(f"{info.sha} is no commit")
+    for file in files:
+        path = PureWindowsPath(file.name)  # which knows what leads outside on other systems, too
+        if path.anchor or ".." in path.parts:
+            raise UserError(f"{repository} is not downloaded: its file {file.name} lies outside of it; tell its owner.")
     return Listing(repository, info.sha, files)
 
 
@@ -62,7 +77,7 @@ def download(listing: Listing, files: list[RemoteFile], progress: Progress | Non
 
     progress: if None, a bar is drawn on standard error, if that is a terminal.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import hf_hub_download
 
     total, done = sum(file.size for file in files), 0
     with _drawn(listing.repository) if progress is None else nullcontext(progress) as report, _no_other_bars():
@@ -71,9 +86,11 @@ def download(listing: Listing, files: list[RemoteFile], progress: Progress | Non
                 if cached_file(listing.repository, file.name, listing.commit) is None:
                     _fetch_large(listing, file, _shifted(report, done, total))
                 done += file.size
-        folder = Path(snapshot_download(listing.repository, allow_patterns=[file.name for file in files]))
+            hf_hub_download(listing.repository, file.name, revision=listing.commit)
         report(total, total)
-    return folder
+    folder = repository_folder(listing.repository)
+    _note_newest(folder, listing.commit)
+    return folder / "snapshots" / listing.commit
 
 
 def read_small_file(listing: Listing, name: str) -> bytes:
@@ -104,13 +121,11 @@ def repository_folder(repository: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
 
 
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _note_newest(folder: Path, commit: str) -> None:
+    """Record, as the library would, which commit of a repository is used when none is named: one that is whole."""
+    record = folder / "refs" / "main"
+    if not record.is_file() or record.read_text(encoding="utf-8") != commit:  # shared caches may be read-only
+        write_text(record, commit)
 
 
 def _fetch_large(listing: Listing, file: RemoteFile, report: Callable[[int], None]) -> None:
@@ -142,7 +157,9 @@ def _fetch_large(listing: Listing, file: RemoteFile, report: Callable[[int], Non
             if is_disk_full(error):
                 raise disk_full(folder.parent, file.size - partial.stat().st_size) from error
             raise
-        if partial.stat().st_size != file.size or file_sha256(partial) != file.sha256:
+        with partial.open("rb") as received:
+            is_sound = partial.stat().st_size == file.size and stream_sha256(received) == file.sha256
+        if not is_sound:
             partial.unlink()
             raise DamagedDownload(f"{file.name} is not what the hub announced")
         # the snapshot links to it; where there are no links (Windows), it lies there itself, not twice

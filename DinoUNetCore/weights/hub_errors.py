@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 
 from DinoUNetCore.errors import UserError
 
@@ -16,21 +17,26 @@ class DamagedDownload(OSError):  # noqa: N818  the field's own words
     """What arrived is not what the hub had announced."""
 
 
+class NotAHub(OSError):  # noqa: N818
+    """What answers does not talk as a Hugging Face Hub does."""
+
+
 @contextmanager
 def explained(what: str, repository: str, instead: str) -> Iterator[None]:
     """Errors of the hub's library, the network and the cache's disk become a UserError; its warnings are not shown.
 
     what: begins the sentence, with its verb ("the bundle hf:a/b cannot be downloaded"). repository: "owner/name".
-    instead: ends it: what else the user can do. Other exceptions (a callback's, such as a cancel) pass.
+    instead: ends it: what else the user can do. Other exceptions (a callback's, such as a cancel, and bugs) pass.
     """
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
+    known = (OSError, RuntimeError, JSONDecodeError, UnicodeEncodeError, EntryNotFoundError, HFValidationError)
     try:
         with _no_warnings():
             yield
     except UserError:
         raise
-    except (OSError, ValueError, RuntimeError, EntryNotFoundError, *HfHubHTTPError.__bases__) as error:
+    except (*known, *HfHubHTTPError.__bases__) as error:  # RuntimeError: of the library's Rust part, which uploads
         raise UserError(f"{what}: {_reason(_root(error), repository)}, {instead}.") from error
 
 
@@ -77,6 +83,10 @@ def _reason(error: BaseException, repository: str) -> str:
         return f"{repository} has lost the file since it was listed; try again"
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(error.response.status_code, hub)
+    if isinstance(error, NotAHub | JSONDecodeError):
+        return f"{hub} does not answer as a hub does; check HF_ENDPOINT and whether the network wants a login first"
+    if isinstance(error, UnicodeEncodeError):  # in the headers of a request
+        return f"your login has letters that no login has; {LOGIN}"
     if isinstance(error, DamagedDownload) or "Consistency check failed" in str(error):
         return "what arrived is damaged and was thrown away; try again"
     if is_disk_full(error):

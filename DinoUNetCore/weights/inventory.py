@@ -3,14 +3,16 @@
 No torch: a table of it is printed at once.
 """
 
-import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import backbone_store, hub, library
-from DinoUNetCore.weights.backbone_folder import check_folder
+from DinoUNetCore.weights.backbone_folder import check_folder, is_sha256
+from DinoUNetCore.weights.bundle_files import stream_sha256
+from DinoUNetCore.weights.timm_names import variant_of
 
 STORED, AVAILABLE, NAMED = "stored", "available", "named"
 """Of a model's backbone: in the model itself; elsewhere on this computer; only named, and to be fetched."""
@@ -18,7 +20,9 @@ STORE, CACHE, BUNDLE = "store", "cache", "bundle"
 """Where backbones are: in the library's store, in the hub's cache, in the folder or zip of a model."""
 
 _SHORTEST_SHA256 = 8  # letters that are enough to name a backbone
-_TIMM_NAME = re.compile(r"vit_(\w+?)_patch16_dinov3")
+
+Check = Callable[[], str | None]
+"""Reads something. Returns None if it is sound, or what was found else; UserError if it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class Model:
 class Backbone:
     """Public weights on this computer. place: STORE or CACHE. size: bytes on disk. models: that use these weights.
 
-    sha256: of the tensors, known in the store only. problem: None, or a sentence that says why it cannot be used.
+    name: timm's, or else the SHA-256. sha256: of the tensors, known in the store only. problem: None, or a sentence
+    that says why it cannot be used.
     """
 
     name: str
@@ -88,20 +93,20 @@ class Inventory:
             raise UserError(f"{text} names several backbones; give one's whole name or SHA-256: {choices}.")
         return found
 
-    def checks(self, names: Sequence[str]) -> list[tuple[str, Callable[[], object]]]:
-        """What can be verified, all of it or what is named: its title, and what raises a UserError if it is damaged.
+    def checks(self, names: Sequence[str]) -> list[tuple[str, Check]]:
+        """What can be verified, all that is complete or what is named: its title, and what reads it.
 
-        UserError if there is nothing of such a name. The hub's cache is not ours to check.
+        UserError if there is nothing of such a name.
         """
-        stored = [one for one in self.backbones if one.place == STORE]
         if not names:
-            return [*map(_model_check, self.models), *map(_backbone_check, stored)]
+            whole = [one for one in self.backbones if one.place == STORE or not one.problem]
+            return [*map(_model_check, self.models), *map(_backbone_check, whole)]
         checks = []
         for name in names:
             if model := self.model(name):
                 checks.append(_model_check(model))
             else:
-                checks += [_backbone_check(one) for one in self.backbones_called(name) if one in stored]
+                checks += map(_backbone_check, self.backbones_called(name))
         return checks
 
 
@@ -113,7 +118,7 @@ def take_inventory() -> Inventory:
     backbones = [
         Backbone(
             one.timm_model or one.sha256,
-            one.variant or None,
+            one.variant,
             STORE,
             one.path,
             one.size,
@@ -126,7 +131,7 @@ def take_inventory() -> Inventory:
     for one in cached:
         users = [m.name for m in models if m.backbone_place == CACHE and m.backbone_name == one.name]
         problem = None if one.complete else f"the download of {one.name} broke off; fetch it again, and it goes on."
-        backbones.append(Backbone(one.name, _variant(one.name), CACHE, one.path, one.size, users, problem=problem))
+        backbones.append(Backbone(one.name, variant_of(one.name), CACHE, one.path, one.size, users, problem=problem))
     return Inventory(models, backbones)
 
 
@@ -150,22 +155,40 @@ def _model(entry: library.Entry, cached: set[str]) -> Model:
 
 def size_on_disk(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    size = 0
+    with suppress(OSError):  # another process may remove some of it meanwhile
+        for file in path.rglob("*") if path.is_dir() else [path]:
+            if file.is_file():
+                size += file.stat().st_size
+    return size
 
 
-def _variant(timm_model: str) -> str | None:
-    """"small_plus" of vit_small_plus_patch16_dinov3_qkvb.lvd1689m: the table of variants needs torch."""
-    match = _TIMM_NAME.match(timm_model)
-    return match[1] if match else None
-
-
-def _model_check(model: Model) -> tuple[str, Callable[[], object]]:
+def _model_check(model: Model) -> tuple[str, Check]:
     return f"the model {model.name}", lambda: library.check(model.entry.path)
 
 
-def _backbone_check(one: Backbone) -> tuple[str, Callable[[], object]]:
-    return f"the backbone {one.name}", lambda: check_folder(one.path)
+def _backbone_check(one: Backbone) -> tuple[str, Check]:
+    if one.place == CACHE:
+        return f"the backbone {one.name} in the hub's cache", lambda: _check_cached(one)
+    return f"the backbone {one.name}", lambda: _check_stored(one)
+
+
+def _check_stored(one: Backbone) -> None:
+    check_folder(one.path)
+
+
+def _check_cached(one: Backbone) -> str | None:
+    """The hub's cache calls large files by their SHA-256, where the system has links."""
+    if one.problem:
+        raise UserError(one.problem)
+    blobs = [path.resolve() for path in sorted(one.path.iterdir()) if is_sha256(path.resolve().name)]
+    if not blobs:
+        return "is complete, but was not compared: the hub's cache keeps no SHA-256 of it on this computer"
+    for blob in blobs:
+        with blob.open("rb") as file:
+            if stream_sha256(file) != blob.name:
+                raise UserError(f"the backbone {one.name} in the hub's cache is damaged ({blob}); remove and fetch it.")
+    return None
 
 
 def _begins(sha256: str | None, text: str) -> bool:

@@ -21,16 +21,28 @@ from DinoUNetCore.weights.bundle_files import (
     WEIGHTS,
     BundleFiles,
     check_config,
+    check_weights,
     copy_out,
     digest,
     opened,
     pack_file,
-    reading_problems,
     stream_sha256,
 )
 from DinoUNetCore.weights.models_folder import VARIABLE, models_folder, workshop
 
-__all__ = ["VARIABLE", "Entry", "add", "check", "file_name", "list_entries", "models_folder", "pack", "remove"]
+__all__ = [
+    "VARIABLE",
+    "Entry",
+    "add",
+    "check",
+    "file_name",
+    "find",
+    "holder",
+    "list_entries",
+    "models_folder",
+    "pack",
+    "remove",
+]
 
 _LONGEST_NAME = 100  # bytes in UTF-8: temporary names add to it
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re.ASCII)
@@ -59,16 +71,38 @@ def list_entries() -> list[Entry]:
     return [*_embedded(), *_own()]
 
 
+def find(name: str | os.PathLike) -> Path:
+    """A bundle's folder or zip by its path or, if there is no such path, by the name of a model that can be chosen.
+
+    UserError if there is neither.
+    """
+    path, text = Path(name), os.fspath(name)
+    if path.exists():
+        return path
+    entries = list_entries()
+    found = next((entry.path for entry in entries if entry.name == text), None)
+    if found is None:
+        known = ", ".join(entry.name for entry in entries)
+        raise UserError(f"there is no model bundle {text}; give a bundle's folder or zip, or one of: {known}.")
+    return found
+
+
+def holder(title: str) -> str | None:
+    """Who has the name of a model: "embedded" or "library", or None if it is free."""
+    name = file_name(title)
+    return next((entry.source for entry in list_entries() if _is_called(entry, name)), None)
+
+
 def add(source: str | os.PathLike, overwrite: bool = False) -> Entry:
     """Copy a bundle (a folder, or a zip of its files or of its folder) into the library, under its config's name.
 
     A backbone that lies in it goes into the store of backbones, where all models find it.
 
-    UserError, and the library is as it was: no bundle, an unknown version, weights whose SHA-256 is wrong, a name that
-    is taken (by another model of the library: unless `overwrite`), no space.
+    UserError, and the library's models are as they were: no bundle, an unknown version, weights whose SHA-256 is wrong,
+    a name that is taken (by another model of the library: unless `overwrite`), no space.
     """
     source, folder = Path(source), models_folder()
-    with reading_problems(source), opened(source) as bundle:
+    with opened(source) as bundle:
         data = bundle.read(CONFIG)
         config = check_config(source, data)
         name = file_name(config["name"])
@@ -78,10 +112,9 @@ def add(source: str | os.PathLike, overwrite: bool = False) -> Entry:
                 new = temporary / "bundle"
                 new.mkdir()
                 sums = {name: _copy(bundle, name, new) for name in bundle.names}
-                if sums[WEIGHTS] != config["weights"]["sha256"]:
-                    raise _wrong_weights(source)
-                with backbone_store.receiving(bundle, config, temporary):
-                    _put_in_place(new, folder / name, taken, temporary)
+                check_weights(source, sums[WEIGHTS], config)
+                backbone_store.receive(bundle, config, temporary)  # whole by itself: it stays if the rest fails
+                _put_in_place(new, folder / name, taken, temporary)
         except OSError as error:
             raise UserError(
                 f"cannot write {folder / name}: {error.strerror or error}; "
@@ -109,11 +142,10 @@ def remove(name: str) -> None:
 def check(path: str | os.PathLike) -> None:
     """Read all of a bundle. UserError if it is damaged."""
     path = Path(path)
-    with reading_problems(path), opened(path) as bundle:
+    with opened(path) as bundle:
         config = check_config(path, bundle.read(CONFIG))
         with bundle.open(WEIGHTS) as file:
-            if stream_sha256(file) != config["weights"]["sha256"]:
-                raise _wrong_weights(path)
+            check_weights(path, stream_sha256(file), config)
         if bundle.backbone:
             backbone_store.check_in_bundle(bundle, config)
 
@@ -123,8 +155,7 @@ def pack(path: str | os.PathLike) -> bytes:
 
     UserError if it cannot be read.
     """
-    path = Path(path)
-    with reading_problems(path), opened(path) as bundle:
+    with opened(Path(path)) as bundle:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for name in bundle.names:
@@ -143,7 +174,7 @@ def file_name(name: str) -> str:
 
 def _entry(path: Path, name: str, source: str) -> Entry:
     try:
-        with reading_problems(path), opened(path) as bundle:
+        with opened(path) as bundle:
             data = bundle.read(CONFIG)
             return Entry(name, path, source, digest(data), check_config(path, data), bool(bundle.backbone))
     except UserError as error:
@@ -184,20 +215,19 @@ def _clashes(name: str, title: str, kept: str | None) -> list[Path]:
 
     kept: the SHA-256 of the new model if others must stay; they are a UserError then. None: they may be replaced.
     """
-
-    def same(entry: Entry) -> bool:
-        return unicodedata.normalize("NFC", entry.name).casefold() in (name.casefold(), f"{name}.zip".casefold())
-
-    if any(same(entry) for entry in _embedded()):
+    if any(_is_called(entry, name) for entry in _embedded()):
         raise UserError(f"a model called {title} comes with the program; give yours another name in its {CONFIG}.")
-    taken = [entry for entry in _own() if same(entry)]
+    taken = [entry for entry in _own() if _is_called(entry, name)]
     if others := [entry.path for entry in taken if kept is not None and entry.sha256 != kept]:
-        raise UserError(f"the library has a model called {title} already ({others[0]}); remove it or overwrite it.")
+        raise UserError(
+            f"the library has a model called {title} already ({others[0]}); remove it, or overwrite it (--overwrite)."
+        )
     return [entry.path for entry in taken]
 
 
-def _wrong_weights(source: Path) -> UserError:
-    return UserError(f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
+def _is_called(entry: Entry, name: str) -> bool:
+    """Whether an entry stands in the way of a new folder of this name, also where letters' case does not count."""
+    return unicodedata.normalize("NFC", entry.name).casefold() in (name.casefold(), f"{name}.zip".casefold())
 
 
 def _copy(bundle: BundleFiles, name: str, folder: Path) -> str:
@@ -206,15 +236,26 @@ def _copy(bundle: BundleFiles, name: str, folder: Path) -> str:
 
 
 def _put_in_place(new: Path, target: Path, taken: list[Path], temporary: Path) -> None:
-    """Rename the finished folder; what it replaces goes with the temporary folder, or back if that fails."""
+    """Rename the finished folder; what it replaces goes with the temporary folder, or back if anything fails."""
     moved: list[tuple[Path, Path]] = []
     try:
         for number, old in enumerate(taken):
-            aside = temporary / f"old-{number}"
-            os.replace(old, aside)
-            moved.append((old, aside))
-        os.replace(new, target)
-    except OSError:
+            moved.append((old, temporary / f"old-{number}"))
+            with suppress(FileNotFoundError):  # another process has replaced it meanwhile
+                os.replace(*moved[-1])
+        try:
+            os.replace(new, target)
+        except OSError:
+            if not _is_same_model(new, target):  # else another process that adds it was quicker
+                raise
+    except BaseException:
         for old, aside in moved:
-            os.replace(aside, old)
+            if aside.exists() and not old.exists():
+                os.replace(aside, old)
         raise
+
+
+def _is_same_model(first: Path, second: Path) -> bool:
+    with suppress(OSError):
+        return (first / CONFIG).read_bytes() == (second / CONFIG).read_bytes()
+    return False

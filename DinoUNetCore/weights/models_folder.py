@@ -36,12 +36,22 @@ def models_folder() -> Path:
 
 @contextmanager
 def workshop() -> Iterator[Path]:
-    """A temporary folder in the models folder: what is made in it is put in place by renaming, the rest is deleted."""
+    """A temporary folder in the models folder: what is made in it is put in place by renaming, the rest is deleted.
+
+    UserError if nothing can be written there.
+    """
     folder = models_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
-    with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder, ignore_cleanup_errors=True) as temporary:
-        yield Path(temporary)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(folder)
+        temporary = tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write into the folder of models {folder}: {error.strerror or error}; check it, its permissions "
+            f"and the free space, or name another one by {VARIABLE}."
+        ) from error
+    with temporary as path:
+        yield Path(path)
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -42,7 +42,7 @@ def read_official_checkpoint(path: str | Path) -> OfficialCheckpoint:
     """
     path = Path(path)
     content = _load(path)
-    if isinstance(content, Mapping) and isinstance(content.get("network_weights"), Mapping):
+    if _is_whole(content):
         weights, facts = content["network_weights"], content
     else:
         weights, facts = content, {}
@@ -63,6 +63,18 @@ def read_official_checkpoint(path: str | Path) -> OfficialCheckpoint:
         epochs=_count(facts.get("current_epoch")),
         mirror=_mirror(facts),
     )
+
+
+def is_official_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint of the authors' code, with all that it has beside the weights."""
+    try:
+        return _is_whole(_load(path))
+    except UserError:
+        return False
+
+
+def _is_whole(content: Any) -> bool:
+    return isinstance(content, Mapping) and isinstance(content.get("network_weights"), Mapping)
 
 
 def _load(path: Path) -> Any:

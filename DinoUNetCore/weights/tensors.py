@@ -9,6 +9,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from DinoUNetCore.weights.bundle_files import stream_sha256
+
 _VALUES_AT_ONCE = 1 << 22  # a float32 copy of a whole large tensor would take twice its memory
 
 
@@ -31,14 +33,7 @@ def assign_tensor(module: nn.Module, name: str, tensor: Tensor) -> None:
 def file_sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
-
-
-def _digest(file) -> str:  # Python 3.10 has no hashlib.file_digest
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+        return stream_sha256(file)
 
 
 class TensorDigest:

@@ -4,69 +4,52 @@ It is the one of `tensors.tensors_sha256`: over names, shapes and float32 values
 """
 
 import hashlib
-import json
-import math
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
-_PERIODS = "rope_embed.periods"  # not among the weights: every bundle has its own
+from DinoUNetCore.weights.safetensors_header import LENGTH_BYTES, TensorPlace, header_length, parse_header
+
+PERIODS = "rope_embed.periods"
+"""The name of RoPE periods beside weights. They are not among them: every bundle has its own."""
+
 _BLOCK = 1 << 20  # bytes, a multiple of every value's size
-_LARGEST_HEADER = 100_000_000  # bytes, of safetensors' own reader
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A tensor in a file: where its values begin, and of how many bytes they are."""
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    size: int
 
 
 def tensors_digest(paths: Iterable[Path]) -> str:
     """Hexadecimal SHA-256 of all tensors of these files. ValueError if one is damaged; OSError if it cannot be read."""
-    stored: dict[str, _Stored] = {}
+    stored: dict[str, tuple[Path, int, TensorPlace]] = {}
     for path in paths:
-        for name, tensor in _read_header(path).items():
+        data, places = _read_header(path)
+        for name, place in places.items():
             if name in stored:
                 raise ValueError(f"{name} is in two files")
-            stored[name] = tensor
+            stored[name] = (path, data + place.start, place)
     total = hashlib.sha256()
-    for name in sorted(stored.keys() - {_PERIODS}):
-        tensor = stored[name]
-        total.update(f"{name}{tensor.shape}".encode())
-        widen = _TO_FLOAT32[tensor.dtype]
-        with tensor.path.open("rb") as file:
-            file.seek(tensor.start)
-            for left in range(tensor.size, 0, -_BLOCK):
-                total.update(widen(file.read(min(left, _BLOCK))))
+    for name in sorted(stored.keys() - {PERIODS}):
+        path, start, place = stored[name]
+        total.update(f"{name}{place.shape}".encode())
+        with path.open("rb") as file:
+            file.seek(start)
+            for left in range(place.size, 0, -_BLOCK):
+                total.update(_TO_FLOAT32[place.dtype](file.read(min(left, _BLOCK))))
     return total.hexdigest()
 
 
-def _read_header(path: Path) -> dict[str, _Stored]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if length <= _LARGEST_HEADER else b""
-        size = file.seek(0, 2)
+def _read_header(path: Path) -> tuple[int, dict[str, TensorPlace]]:
+    """Where the values begin, in bytes, and the tensors."""
+    size = path.stat().st_size
     try:
-        entries = json.loads(header.decode("utf-8"))
-        entries.pop("__metadata__", None)
-        return {name: _stored(path, entry, 8 + length, size) for name, entry in entries.items()}
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        with path.open("rb") as file:
+            length = header_length(file.read(LENGTH_BYTES), size)
+            header = file.read(length)
+        data = LENGTH_BYTES + length
+        places = parse_header(header, size - data)
+        if odd := {place.dtype for place in places.values()} - _TO_FLOAT32.keys():
+            raise ValueError(f"values of the kind {min(odd)}")
+    except ValueError as error:
         raise ValueError(f"{path.name} is no file of tensors: {error}") from error
-
-
-def _stored(path: Path, entry: dict, data: int, size: int) -> _Stored:
-    dtype, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-    if dtype not in _TO_FLOAT32:
-        raise ValueError(f"values of the kind {dtype}")
-    if not 0 <= start <= end <= size - data or math.prod(shape) * _BYTES[dtype] != end - start:
-        raise ValueError("its sizes contradict each other")
-    return _Stored(path, dtype, shape, data + start, end - start)
+    return data, places
 
 
 def _widen_bfloat16(values: bytes) -> bytes:
@@ -82,4 +65,3 @@ def _widen_float16(values: bytes) -> bytes:
 
 
 _TO_FLOAT32: dict[str, Callable[[bytes], bytes]] = {"F32": bytes, "BF16": _widen_bfloat16, "F16": _widen_float16}
-_BYTES = {"F32": 4, "BF16": 2, "F16": 2}

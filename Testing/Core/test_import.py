@@ -12,8 +12,10 @@ PACKAGE = "DinoUNetCore"
 
 # What is not listed is a command, on the roof.
 FLOORS = {
+    "console": 0,
     "durations": 0,
     "errors": 0,
+    "planning_options": 0,
     "resources": 0,
     "files": 1,
     "device": 1,

@@ -1,23 +1,28 @@
 """The command that keeps models and backbones: what it lists, brings in, passes on and deletes."""
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import official_files
 import pytest
+import safetensors.torch
 import SimpleITK as sitk
 import torch
+from backbone_files import metas_form, transformers_form
 from hub_stub import WRITER, HubStub
 from random_bundle import make_bundle
 from travelling import LICENSE, SMALL, TINY, make_backbone_folder, make_travelling, save_named, save_weights, zipped
 
 from DinoUNetCore import command_line, models
 from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.model_list import bytes_in_words
 from DinoUNetCore.weights import backbone_store, library, license
 from DinoUNetCore.weights.bundle_reading import load_bundle
 
@@ -122,7 +127,7 @@ def test_the_list_shows_what_there_is_and_where(call, folder, travelling, tmp_pa
     assert lines[1].startswith("phantom-tiny  tiny") and "in the model  10: " in lines[1] and lines[1].endswith("...")
     assert [line.split()[0] for line in lines[2:5]] == ["hip", "knee", "\u809d\u81d3"]
     assert "available     3: one, two, three" in lines[3] and "damaged, see below" in lines[4]
-    size = models.bytes_in_words(backbone_store.entries()[0].size)
+    size = bytes_in_words(backbone_store.entries()[0].size)
     assert [" ".join(line.split()) for line in lines[6:10]] == [
         "BACKBONE SHA-256 SIZE WHERE MODELS",
         f"{TINY.timm_model} {sha256[:12]} {size} library hip, knee",
@@ -154,6 +159,38 @@ def test_the_list_for_programs_says_the_same_in_json(call, folder, travelling, t
     assert (backbone["variant"], backbone["place"], backbone["bytes"]) == ("base", "cache", 2_500_003)  # and "abc"
 
 
+def test_an_odd_model_does_not_end_the_list_nor_move_the_cursor(call, folder, travelling):
+    for name, change in {
+        "a": lambda config: config.update(architecture=[1]),
+        "b": lambda config: config["architecture"].update(variant={"a": 1}),
+        "c": lambda config: config["labels"][0].update(name="\x1b[2Jliver\nMODEL"),
+        "d": lambda config: config["backbone"].update(name=["x"]),
+    }.items():
+        config = json.loads((rename(travelling, name, folder / name) / "config.json").read_text(encoding="utf-8"))
+        change(config)
+        (folder / name / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "e\x1b[31m").mkdir()
+    status, out, error = call("list")
+    assert (status, error) == (0, "") and "\x1b" not in out and "\ufffd[2Jliver\ufffdMODEL" in out
+    assert sum("damaged, see below" in line for line in out.splitlines()) == 4
+    assert [model["name"] for model in json.loads(call("list", "--json")[1])["models"]][1:5] == ["a", "b", "c", "d"]
+
+
+def test_next_to_nothing_is_imported_before_ctrl_c_is_taken_care_of():
+    program = "import sys, DinoUNetCore.models; print(*sorted(m for m in sys.modules if m.startswith('DinoUNetCore.')))"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    loaded = {name.removeprefix("DinoUNetCore.") for name in result.stdout.split()}
+    assert loaded <= {
+        "command_line",
+        "errors",
+        "files",
+        "models",
+        "models_parser",
+        "weights",
+        "weights.models_folder",
+    }
+
+
 @pytest.mark.parametrize("command", ["list", "list --json", "remove knee", "verify", "license --accept", "import {}"])
 def test_what_needs_no_torch_does_not_load_it(travelling, command):
     library.add(travelling)
@@ -183,15 +220,32 @@ def test_a_bundle_without_its_backbone_says_that_it_will_be_needed(call, small):
 
 
 def test_backbone_weights_are_imported_in_any_form_and_known_to_be_the_same(call, small, tmp_path):
-    status, out, _ = call("import", small / "public")
-    assert status == 0 and out.startswith(f"the backbone {SMALL.timm_model} is in the library (8")
-    call("import", small / "public" / "model.safetensors")
-    call("import", backbone_store.entries()[0].path)
+    backbone = load_bundle(small / "bundle", small / "public").build_network().backbone
+    torch.save(metas_form(backbone, backbone.rope_periods), tmp_path / "meta.pth")
+    safetensors.torch.save_file(transformers_form(backbone), tmp_path / "transformers.safetensors")
+    for path in (tmp_path / "meta.pth", tmp_path / "transformers.safetensors"):
+        status, out, error = call("import", path)
+        assert (status, error) == (0, "") and out.startswith("a backbone of the variant small is in the library (8")
     (one,) = backbone_store.entries()
+    assert "(small, unnamed)" in call("list")[1] and backbone_store.find_named(SMALL.timm_model) is None
+    status, out, error = call("import", small / "public", "--name", "small")
+    assert (status, error) == (0, "") and out.startswith(f"the backbone {SMALL.timm_model} is in the library (8")
+    assert call("import", one.path)[0] == 0  # a backbone folder knows its name
+    assert [entry.path for entry in backbone_store.entries()] == [one.path]
     assert (one.path / "LICENSE.md").read_text(encoding="utf-8") == LICENSE
-    call("import", small / "bundle")
+    assert call("import", small / "bundle")[0] == 0
     load_bundle("knee").build_network()
     assert not list(one.path.parents[1].glob(".partial*"))
+
+
+def test_weights_are_given_to_new_trainings_only_under_the_name_that_the_user_says(call, small):
+    satellite = SMALL.timm_model.replace("lvd1689m", "sat493m")
+    one_error(call("import", small / "public", "--name", "base"), "variant small", "check the name")
+    one_error(call("import", small / "public", "--name", "resnet50"), "no public backbone weights resnet50")
+    one_error(call("import", small / "bundle", "--name", "small"), "is a model", "--name")
+    assert call("import", small / "public", "--name", satellite)[0] == 0
+    assert backbone_store.find_named(SMALL.timm_model) is None and backbone_store.find_named(satellite)
+    one_error(call("import", small / "public", "--name", "small"), f"as {satellite} already")
 
 
 def test_what_is_neither_model_nor_weights_is_refused_in_one_sentence(call, folder, travelling, tmp_path):
@@ -202,6 +256,9 @@ def test_what_is_neither_model_nor_weights_is_refused_in_one_sentence(call, fold
     for name in ("text.zip", "text.pth", "empty", "pickled.pth", "nothing"):
         one_error(call("import", tmp_path / name), name)
     one_error(call("import", travelling / "model.safetensors"), "model.safetensors")
+    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
+        archive.write(travelling / "model.safetensors", "model.safetensors")
+    one_error(call("import", tmp_path / "w.zip"), "unpack it")
     odd = make_backbone_folder(tmp_path / "odd", make_bundle(variant=TINY))
     one_error(call("import", odd), "odd")  # weights, but of no variant
     assert not folder.exists() or not [path for path in folder.rglob("*") if path.is_file()]
@@ -210,7 +267,7 @@ def test_what_is_neither_model_nor_weights_is_refused_in_one_sentence(call, fold
 def test_another_model_of_the_same_name_is_replaced_only_if_asked(call, travelling, tmp_path):
     call("import", travelling)
     other = make_travelling(tmp_path / "other", seed=1)
-    one_error(call("import", other), "a model called knee already")
+    one_error(call("import", other), "a model called knee already", "--overwrite")
     assert call("import", other, "--overwrite")[0] == 0
 
 
@@ -270,7 +327,7 @@ def test_without_network_a_model_alone_says_what_it_lacks(call, small, tmp_path)
 
 
 def test_what_cannot_be_exported_is_refused_in_one_sentence(call, small, travelling, tmp_path):
-    one_error(call("export", "nothing", tmp_path / "out.zip"), "there is no model nothing", "phantom-tiny")
+    one_error(call("export", "nothing", tmp_path / "out.zip"), "there is no model bundle nothing", "phantom-tiny")
     one_error(call("export", "phantom-tiny", tmp_path / "out.tar"), "out.tar")
     one_error(call("export", small / "bundle", tmp_path / "out.zip", "--with-backbone"), "DINOv3 License")
     backbone = travelling / "backbone"
@@ -288,11 +345,30 @@ def test_a_model_that_holds_its_backbone_or_travels_with_it_is_exported_whole(ca
     assert len(backbone_store.entries()) == 1
 
 
+def test_an_export_takes_along_the_backbone_that_lies_in_a_zip(call, travelling, tmp_path):
+    archive = zipped(Path(shutil.copytree(travelling, tmp_path / "travel")))
+    for source, with_backbone in ((travelling, True), (archive, True), (archive, False)):
+        options = ["--with-backbone"] * with_backbone
+        status, _, error = call("export", source, tmp_path / "out.zip", "--overwrite", *options)
+        assert (status, error) == (0, "")
+        with zipfile.ZipFile(tmp_path / "out.zip") as file:
+            assert ("backbone/backbone.json" in file.namelist()) is with_backbone
+
+
+def test_a_name_means_the_same_to_all_commands(call, small, travelling, tmp_path, monkeypatch):
+    """A path counts first, as for `segment -m`."""
+    library.add(travelling)
+    monkeypatch.chdir(tmp_path)
+    rename(small / "bundle", "another one", tmp_path / "knee")
+    assert call("export", "knee", "out.zip")[0] == 0
+    assert load_bundle(tmp_path / "out.zip").name == load_bundle("knee").name == "another one"
+
+
 # remove
 
 
 def test_a_removed_model_says_what_was_freed_and_that_its_backbone_stays(call, travelling):
-    size = models.bytes_in_words(sum(p.stat().st_size for p in library.add(travelling).path.iterdir()))
+    size = bytes_in_words(sum(p.stat().st_size for p in library.add(travelling).path.iterdir()))
     status, out, _ = call("remove", "knee")
     first, second = out.splitlines()
     assert status == 0 and first == f"the model knee is removed: {size} are free again."
@@ -352,6 +428,23 @@ def test_what_is_damaged_is_told_in_a_line_each_and_ends_with_2(call, folder, tr
     one_error(call("verify", "elbow"), "neither a model nor a backbone elbow")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there, and the cache is kept without")
+def test_what_is_in_the_hub_s_cache_is_compared_with_the_name_of_its_blob(call, tmp_path):
+    place = put_into_cache(tmp_path, "vit_base_patch16_dinov3_qkvb.lvd1689m")
+    title = "the backbone vit_base_patch16_dinov3_qkvb.lvd1689m in the hub's cache"
+    status, out, _ = call("verify", "base")
+    assert status == 0 and out.startswith(f"{title} is complete, but was not compared: ")
+    weights = place / "snapshots" / "abc" / "model.safetensors"
+    blob = place / "blobs" / hashlib.sha256(weights.read_bytes()).hexdigest()
+    weights.replace(blob)
+    weights.symlink_to(blob)
+    assert call("verify", "base")[1] == f"{title} is sound.\n" and f"{title} is sound.\n" in call("verify")[1]
+    flip(blob)
+    one_error(call("verify", "base"), f"{title} is damaged", str(blob))
+    put_into_cache(tmp_path, "vit_large_patch16_dinov3_qkvb.lvd1689m", complete=False)
+    one_error(call("verify", "large"), "broke off")
+
+
 # the authors' checkpoints, the hub, the licence
 
 
@@ -375,6 +468,18 @@ def test_a_checkpoint_of_the_authors_becomes_a_model_of_the_library(call, folder
     assert "the model torso is in the library (" in out
     assert [label.name for label in load_bundle("torso").labels] == ["liver", "lesion"]
     one_error(call("import-official", *official[:-1], folder / "none.json"), "none.json")
+    one_error(call("import-official", *official, "--name", "torso"), "called torso already", "--name", "--overwrite")
+    one_error(call("import-official", *official, "--name", "phantom-tiny"), "comes with the program", "--name")
+    assert call("import-official", *official, "--name", "torso", "--overwrite")[0] == 0
+    one_error(call("import", official[0]), "whole network", "import-official checkpoint_final.pth")
+    assert not list(folder.glob(".partial*"))
+
+
+def test_a_checkpoint_whose_name_is_taken_is_told_before_the_work(call, folder, official, travelling):
+    library.add(travelling)
+    missing = [folder / "none.pth", *official[1:]]
+    one_error(call("import-official", *missing, "--name", "knee"), "called knee already")
+    one_error(call("import-official", *missing, "--name", "x", "-o", folder / "knee"), "exists already", "--overwrite")
 
 
 def test_a_checkpoint_of_the_authors_becomes_a_folder_or_zip(call, folder, official, tmp_path):
@@ -429,22 +534,23 @@ def test_backbones_and_models_are_fetched_ahead(small, tmp_path):
             tmp_path / "home",
             fetch,
             ["fetch", "tiny"],
-            ["fetch", "vit_dinov3.unknown", "--accept-dinov3-license"],
-            ["fetch", "hf:me/knee"],
+            ["fetch", "small", "vit_dinov3.unknown", "--accept-dinov3-license"],
+            ["fetch", "hf:me"],
+            ["fetch", "hf:me/knee", "--accept-dinov3-license"],
             fetch,
             ["list"],
         )
     lines = out.splitlines()
-    assert lines[:3] == ["2", "2", "2"]
-    assert lines[3].startswith("the model knee is in the library (")
-    assert lines[5].startswith(f"the backbone {SMALL.timm_model} is in the hub's cache (300.0 kB)")
-    assert lines[6:9:2] == ["0", "0"] and lines[5] == lines[7]
+    assert lines[:4] == ["2", "2", "2", "2"]
+    assert lines[4].startswith("the model knee is in the library (")
+    assert lines[6].startswith(f"the backbone {SMALL.timm_model} is in the hub's cache (300.0 kB)")
+    assert lines[7:10:2] == ["0", "0"] and lines[6] == lines[8]
     (knee,) = (line for line in lines if line.startswith("knee"))
     assert "available" in knee and f"Hub's cache:  {tmp_path / 'home' / 'hub'}" in lines
     errors = [line for line in error.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 3
-    assert "--accept-dinov3-license" in errors[0] and "no public backbone weights" in errors[1]
-    assert "vit_dinov3.unknown" in errors[2]
+    assert len(errors) == 4
+    assert "--accept-dinov3-license" in errors[0] and "no public backbone weights tiny; name a variant" in errors[1]
+    assert "no public backbone weights vit_dinov3.unknown" in errors[2] and "owner/name" in errors[3]
 
 
 def test_a_model_is_pushed_from_the_library_or_a_zip(small, tmp_path):

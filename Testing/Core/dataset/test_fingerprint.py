@@ -63,6 +63,29 @@ def test_large_cases_are_sampled_closely_and_repeatably(tmp_path):
     assert make_fingerprint(dataset) == fingerprint
 
 
+def test_histograms_count_every_sample_in_bins_that_suit_the_numbers(tmp_path):
+    random = np.random.default_rng(5)
+    label = np.zeros((8, 10, 12), np.uint8)
+    label[:2] = 1
+    whole = random.integers(0, 500, label.shape).astype(np.int16)
+    for name, cases in {
+        "whole": {"a": whole},
+        "real": {"a": random.normal(0, 1e-3, label.shape).astype(np.float32)},
+        "plain": {"a": np.full(label.shape, 7, np.uint8)},
+        "scales": {"a": whole + 1, "b": (whole + 1).astype(np.float32) * 1000, "c": whole + 1},
+    }.items():
+        dataset = write_set(tmp_path / name, {case: (image, label) for case, image in cases.items()})
+        (channel,) = make_fingerprint(dataset).channels
+        assert sum(channel.image_histogram) == len(cases) * label.size
+        assert sum(channel.foreground_histogram) == len(cases) * label[:2].size
+        steps = np.diff(channel.histogram_edges)
+        assert (steps > 0).all() and len(channel.image_histogram) == len(steps) <= 61
+        if name == "whole":
+            assert set(steps) == {9.0}
+        if name == "scales":
+            assert np.ptp(np.diff(np.log(channel.histogram_edges))) < 1e-3
+
+
 def test_progress_tells_every_case(tmp_path):
     case = (np.zeros((2, 3, 4), np.uint8), np.ones((2, 3, 4), np.uint8))
     told = []

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,31 @@ def test_two_processes_that_bring_the_same_backbone_do_not_disturb_each_other(fo
     assert not list(folder.glob(".partial*"))
 
 
+def test_processes_that_add_the_same_zip_at_once_all_succeed_and_lose_nothing(folder, travelling, tmp_path):
+    source = zipped(travelling)
+    code = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from DinoUNetCore.weights import library\n"
+        "Path(sys.argv[2]).touch()\n"
+        "while not Path(sys.argv[3]).exists():\n"
+        "    time.sleep(0.001)\n"
+        "library.add(sys.argv[1])\n"
+    )
+    ready = [tmp_path / f"ready-{number}" for number in range(4)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(source), str(one), str(tmp_path / "go")], cwd=ROOT)
+        for one in ready
+    ]
+    deadline = time.monotonic() + 30
+    while not all(one.exists() for one in ready) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert [process.wait(30) for process in running] == [0, 0, 0, 0]
+    load_bundle("knee").build_network()
+    assert backbone_store.find(sha256_named(travelling)) and not list(folder.glob(".partial*"))
+
+
 def test_what_is_sent_to_an_engine_leaves_the_backbone_out(folder, travelling, tmp_path):
     (tmp_path / "sent.zip").write_bytes(library.pack(travelling))
     library.add(tmp_path / "sent.zip")
@@ -156,7 +182,8 @@ DAMAGE = {
     "changed weights": (lambda b: flip(b / "model.safetensors"), "model.safetensors has another SHA-256"),
     "changed licence": (lambda b: flip(b / "LICENSE.md"), "LICENSE.md has another SHA-256"),
     "cut weights": (lambda b: cut(b / "model.safetensors"), "bytes; get it again"),
-    "another backbone": (lambda b: swap(b, None), r"the backbone in it \(small\) is not the one that its config.json"),
+    "another backbone": (lambda b: swap(b, None), r"in it \(vit_small\S+, SHA-256 \w{12}\.\.\.\) is not the one that"),
+    "another name": (lambda b: write_json(b, timm_model="vit_x"), "vit_x, SHA-256 .* is not the one that its config"),
     "another one in disguise": (lambda b: swap(b, sha256_named(b.parent)), "does not hold the weights of vit_small"),
     "pickled object": (pickled, "model.safetensors is no file of tensors"),
 }
@@ -175,12 +202,16 @@ def test_a_damaged_backbone_is_refused_in_one_sentence_and_nothing_is_kept(folde
     assert not (travelling.parent / "executed").exists()
 
 
-def test_a_model_that_cannot_be_put_in_place_leaves_no_backbone_behind(folder, travelling):
+def test_a_model_that_cannot_be_put_in_place_leaves_a_whole_backbone_at_most(folder, travelling):
     folder.mkdir()
     (folder / "knee").write_text("a file is in the way", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write"):
         library.add(travelling)
-    assert files_below(folder) == ["knee"] and backbone_store.entries() == []
+    assert [path.name for path in folder.iterdir() if path.name[0] != "."] == ["knee"]
+    assert not list(folder.glob(".partial*"))
+    assert [entry.problem for entry in backbone_store.entries()] == [None]
+    (folder / "knee").unlink()
+    library.add(travelling)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the limit on a file's size is POSIX's")
@@ -250,6 +281,54 @@ def test_a_backbone_that_lost_a_part_is_listed_as_damaged_not_found_and_replaced
     assert "damaged: model.safetensors has" in one.problem and backbone_store.find(sha256) is None
     library.add(travelling)
     assert backbone_store.find(sha256) and backbone_store.entries()[0].problem is None
+
+
+def spoilt_copy(backbone, target, **changes) -> Path:
+    """A copy of a backbone folder in a workshop, with another record."""
+    shutil.copytree(backbone, target)
+    write_json(target, **changes)
+    return target
+
+
+def test_a_licence_and_a_name_that_come_later_are_added_to_the_same_weights(folder, travelling, tmp_path):
+    record = json.loads((travelling / "backbone" / "backbone.json").read_text(encoding="utf-8"))
+    bare = {name: file for name, file in record["files"].items() if name != "LICENSE.md"}
+    first = spoilt_copy(travelling / "backbone", folder / ".partial-a" / "backbone", files=bare, timm_model=None)
+    (first / "LICENSE.md").unlink()
+    stored = backbone_store.put(first)
+    assert (stored.timm_model, files_below(stored.path)) == (None, ["backbone.json", "model.safetensors"])
+    assert backbone_store.find_named(TINY.timm_model) is None
+    library.add(travelling)
+    (one,) = backbone_store.entries()
+    assert (one.timm_model, one.problem) == (TINY.timm_model, None)
+    assert (one.path / "LICENSE.md").read_text(encoding="utf-8") == LICENSE
+    assert json.loads((one.path / "backbone.json").read_text(encoding="utf-8")) == record
+
+    other = spoilt_copy(travelling / "backbone", folder / ".partial-b" / "backbone", timm_model="vit_other")
+    assert backbone_store.put(other).timm_model == TINY.timm_model  # what is known stays
+
+
+def test_a_damaged_licence_is_not_added_later(folder, travelling):
+    record = json.loads((travelling / "backbone" / "backbone.json").read_text(encoding="utf-8"))
+    bare = {name: file for name, file in record["files"].items() if name != "LICENSE.md"}
+    stored = backbone_store.put(spoilt_copy(travelling / "backbone", folder / ".partial-a" / "backbone", files=bare))
+    (stored.path / "LICENSE.md").unlink()
+    flip(travelling / "backbone" / "LICENSE.md")
+    with pytest.raises(UserError, match=r"LICENSE\.md has another SHA-256"):
+        library.add(travelling)
+    assert files_below(stored.path) == ["backbone.json", "model.safetensors"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs links")
+def test_a_file_that_vanishes_does_not_end_the_list(folder, travelling):
+    library.add(travelling)
+    (one,) = backbone_store.entries()
+    (one.path / "LICENSE.md").unlink()
+    (one.path / "LICENSE.md").symlink_to(folder / "gone")
+    other = folder / ".backbones" / ("0" * 64)
+    other.symlink_to(folder / "gone", target_is_directory=True)
+    (left,) = backbone_store.entries()
+    assert "LICENSE.md cannot be read" in left.problem
 
 
 @pytest.mark.parametrize("sha256", ["", "..", "../.backbones", "0" * 63, "G" * 64, None, "0" * 64])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 import zipfile
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import safetensors.torch
 import torch
 from backbone_files import metas_form
 from random_bundle import SIZES
+from travelling import make_travelling, zipped
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.segmenter import Segmenter
@@ -107,6 +109,28 @@ def test_what_is_no_bundle_is_refused_by_name(tmp_path, kind):
             archive.writestr("readme.txt", "hello")
     with pytest.raises(UserError, match=r"thing\.zip"):
         load_bundle(path)
+
+
+def test_the_weights_in_a_zip_are_held_in_memory_once(random_bundle, tmp_path):
+    """Beside the tensors, which torch holds, nothing of their size is needed."""
+    bundle = random_bundle()
+    bundle.tensors["large"] = torch.zeros(10_000_000)
+    bundle.save(tmp_path / "bundle.zip")
+    tracemalloc.start()
+    try:
+        again = load_bundle(tmp_path / "bundle.zip")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    assert again.tensors["large"].shape == (10_000_000,)
+
+
+def test_a_zip_with_its_backbone_says_where_that_cannot_be_kept(tmp_path, monkeypatch):
+    archive = zipped(make_travelling(tmp_path / "travel"))
+    (tmp_path / "library").write_text("a file is in the way", encoding="utf-8")
+    monkeypatch.setenv("DINOUNET_MODELS", str(tmp_path / "library"))
+    with pytest.raises(UserError, match=r"^cannot write into the folder of models .*library.* DINOUNET_MODELS\.$"):
+        load_bundle(archive)
 
 
 def test_rope_periods_of_the_bundle_override_the_computed_ones(random_bundle, tmp_path):

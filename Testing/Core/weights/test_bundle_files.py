@@ -10,7 +10,7 @@ from travelling import make_travelling, save_weights
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import library
-from DinoUNetCore.weights.bundle_files import holds_bundle
+from DinoUNetCore.weights.bundle_files import holds_bundle, opened
 from DinoUNetCore.weights.bundle_reading import load_bundle
 
 READERS = {"add": library.add, "pack": library.pack, "load": load_bundle, "check": library.check}
@@ -127,6 +127,35 @@ def test_a_damaged_zip_is_refused_in_one_sentence_and_nothing_is_written(saved, 
         READERS[reader](zip_file)
     assert str(caught.value).count("\n") == 0
     assert [path for path in place.rglob("*") if path.is_file()] == [zip_file]
+
+
+def test_what_goes_wrong_while_a_bundle_is_open_is_not_laid_on_it(saved, place):
+    (place / "sound.zip").write_bytes(library.pack(saved))
+    for path in (saved, place / "sound.zip"):
+        with pytest.raises(KeyError, match="a mistake of ours"), opened(path) as bundle:
+            raise KeyError("a mistake of ours")
+        with pytest.raises(OSError, match="a full disk"), opened(path) as bundle:
+            raise OSError("a full disk")
+        with pytest.raises(UserError, match="is no model or is damaged"), opened(path) as bundle:
+            bundle.open("nothing")
+
+
+def test_a_file_of_a_bundle_is_read_in_pieces_and_at_once(saved, place):
+    (place / "sound.zip").write_bytes(library.pack(saved))
+    expected = (saved / "model.safetensors").read_bytes()
+    for path in (saved, place / "sound.zip"):
+        with opened(path, "hf:me/knee") as bundle:
+            assert bundle.size("model.safetensors") == len(expected)
+            with bundle.open("model.safetensors") as file:
+                assert file.read(10) + file.read() == expected
+
+
+def test_a_zip_with_loose_weights_says_that_it_is_to_be_unpacked(place):
+    with zipfile.ZipFile(place / "w.zip", "w") as archive:
+        archive.writestr("weights/model.safetensors", "x")
+    for reader in READERS.values():
+        with pytest.raises(UserError, match=r"w\.zip is no model: .* unpack it and import the weights"):
+            reader(place / "w.zip")
 
 
 def test_bundles_are_told_from_other_files_by_their_content(random_bundle, saved, place):

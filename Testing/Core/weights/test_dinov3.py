@@ -93,7 +93,7 @@ def test_a_saved_backbone_is_the_same_in_parts_and_with_periods_and_licence(tmp_
     (tmp_path / "in").mkdir()
     periods = small.rope_periods.bfloat16()
     torch.save(metas_form(small, periods), tmp_path / "in" / "meta.pth")
-    (tmp_path / "in" / "LICENSE.md").write_text("terms", encoding="utf-8")
+    (tmp_path / "in" / "LICENSE.md").write_text("The DINOv3 License", encoding="utf-8")
     weights = BackboneWeights(tmp_path / "in")
     save_backbone(weights, tmp_path / "out")
     again = BackboneWeights(tmp_path / "out")

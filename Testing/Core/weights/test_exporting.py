@@ -1,16 +1,28 @@
 """Exported bundles: one zip, whole or not there, that brings its backbone and the backbone's licence along."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from backbone_files import metas_form
 from random_bundle import make_bundle
-from travelling import LICENSE, SMALL, TINY, make_backbone_folder, make_travelling, save_named, save_weights
+from travelling import (
+    LICENSE,
+    SMALL,
+    TINY,
+    make_backbone_folder,
+    make_travelling,
+    save_named,
+    save_weights,
+    write_record,
+    zipped,
+)
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import backbone_store, library
@@ -52,6 +64,10 @@ def names(archive):
     with zipfile.ZipFile(archive) as file:
         assert {entry.compress_type for entry in file.infolist()} == {zipfile.ZIP_STORED} and file.testzip() is None
         return sorted(file.namelist())
+
+
+def record_in_folder(folder):
+    return json.loads((folder / "backbone.json").read_text(encoding="utf-8"))
 
 
 def record_of(archive):
@@ -115,6 +131,80 @@ def test_weights_without_a_licence_do_not_travel_unless_it_is_given(folder, plac
         place / "small", tmp_path / "out.zip", BackboneWeights(bare), license_file=place / "public/LICENSE.md"
     )
     assert names(tmp_path / "out.zip") == sorted(MODEL + BACKBONE)
+
+
+def test_other_texts_beside_weights_are_no_licence(place, tmp_path):
+    bare = save_weights(make_bundle(variant=SMALL), tmp_path / "bare", licensed=False)
+    (bare / "license_key.txt").write_text("DINOv3: 1234", encoding="utf-8")
+    (bare / "LICENSE").write_text("Apache License", encoding="utf-8")
+    (bare / "licenses").mkdir()
+    with pytest.raises(UserError, match="no LICENSE file lies beside"):
+        export_bundle(place / "small", tmp_path / "out.zip", BackboneWeights(bare))
+    with pytest.raises(UserError, match="does not hold the licence of DINOv3 weights"):
+        export_bundle(place / "small", tmp_path / "out.zip", BackboneWeights(bare), license_file=bare / "LICENSE")
+
+
+@pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])
+def test_dinov3_weights_in_the_bundle_itself_need_their_licence_too(random_bundle, place, tmp_path, as_zip):
+    bundle = random_bundle()
+    bundle.config["backbone"]["source"] = "official"
+    source = tmp_path / ("derived.zip" if as_zip else "derived")
+    replace(bundle, licenses={"LICENSE.md": "Apache License"}).save(source)
+    out = tmp_path / "out.zip"
+    with pytest.raises(UserError, match=r"no LICENSE file .* weights of .*derived.*name it by --license FILE"):
+        export_bundle(source, out)
+    export_bundle(source, out, license_file=place / "public" / "LICENSE.md")
+    assert load_bundle(out).licenses == {"LICENSE.md": "Apache License", "LICENSE.txt": LICENSE}
+    export_bundle(out, tmp_path / "again.zip")
+    assert names(tmp_path / "again.zip") == names(out)
+
+
+@pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])
+def test_a_bundle_that_travels_takes_its_backbone_along_if_it_is_to(folder, tmp_path, as_zip):
+    bundle = make_travelling(tmp_path / "bundle")
+    export_bundle(zipped(bundle) if as_zip else bundle, tmp_path / "out.zip", keep_backbone=True)
+    assert names(tmp_path / "out.zip") == sorted(MODEL + BACKBONE)
+    library.add(tmp_path / "out.zip")
+    assert len(backbone_store.entries()) == 1
+
+
+def test_a_bundle_that_travels_without_a_licence_needs_one(folder, place, tmp_path):
+    bundle = make_travelling(tmp_path / "bundle")
+    (bundle / "backbone" / "LICENSE.md").unlink()
+    write_record(bundle / "backbone", record_in_folder(bundle / "backbone")["sha256"])
+    with pytest.raises(UserError, match="name it by --license FILE"):
+        export_bundle(bundle, tmp_path / "out.zip", keep_backbone=True)
+    assert not (tmp_path / "out.zip").exists()
+    export_bundle(bundle, tmp_path / "out.zip", keep_backbone=True, license_file=place / "public" / "LICENSE.md")
+    library.add(tmp_path / "out.zip")
+    (one,) = backbone_store.entries()
+    assert (one.path / "LICENSE.md").read_text(encoding="utf-8") == LICENSE
+
+
+def test_a_record_beside_the_file_that_describes_other_weights_is_not_used(folder, place, tmp_path):
+    """The file that was checked travels, not what lies beside it."""
+    beside = make_backbone_folder(tmp_path / "beside", make_bundle(seed=1, variant=TINY))
+    (beside / "wanted.safetensors").write_bytes((place / "public" / "model.safetensors").read_bytes())
+    export_bundle(place / "small", tmp_path / "out.zip", BackboneWeights(beside / "wanted.safetensors"))
+    assert record_of(tmp_path / "out.zip")["sha256"] == BackboneWeights(place / "public").sha256()
+    load_bundle(library.add(tmp_path / "out.zip").path).build_network()
+
+
+def test_the_name_that_travels_is_the_one_that_the_bundle_gives(folder, place, tmp_path):
+    kept = tmp_path / "kept"
+    shutil.copytree(place / "kept", kept)
+    write_record(kept, record_in_folder(kept)["sha256"], timm_model=None)
+    export_bundle(place / "tiny", tmp_path / "out.zip", BackboneWeights(kept))
+    assert record_of(tmp_path / "out.zip")["timm_model"] == TINY.timm_model
+
+
+def test_a_source_that_cannot_be_read_is_not_taken_for_an_output_that_cannot_be_written(place, tmp_path):
+    bundle = zipped(Path(shutil.copytree(place / "tiny", tmp_path / "bundle")))
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    bundle.write_bytes(content)
+    with pytest.raises(UserError, match=r"bundle\.zip is .*damaged"):
+        export_bundle(bundle, tmp_path / "out.zip")
 
 
 def test_other_weights_than_the_bundle_names_are_refused(place, tmp_path):

@@ -13,9 +13,10 @@ from hub_stub import READER, WRITER, Faults, HubStub
 
 from DinoUNetCore.resources import resources_folder
 from DinoUNetCore.weights import license
+from DinoUNetCore.weights.hub_errors import explained
 
 SMALL, LARGE = os.urandom(300_000), os.urandom(25 << 20)  # LARGE: some of the library's blocks of 10 MiB
-TERMS = "the license's text"
+TERMS = "the text of the DINOv3 License"
 NOT_ACCEPTED = {license.VARIABLE: "0"}
 
 
@@ -161,6 +162,14 @@ def test_a_killed_download_is_listed_and_goes_on_in_the_next_process(hub, proces
     assert ranges(hub) == ["bytes=10485760-"]
 
 
+def test_what_is_fetched_is_what_was_listed_though_it_is_renewed_meanwhile(hub, process, backbone):
+    hub.faults.renewed = {"model.safetensors": LARGE, "LICENSE.md": b"newer terms"}
+    folder = Path(process.call("fetch_backbone", backbone).result)
+    assert (folder / "model.safetensors").read_bytes() == SMALL
+    assert (folder / "LICENSE.md").read_text(encoding="utf-8") == TERMS
+    assert process.call("cached_backbone", backbone).result == str(folder)
+
+
 def test_where_there_are_no_links_weights_lie_on_the_disk_once(hub, environment, backbone, tmp_path):
     with HubProcess({**environment, "HF_HUB_DISABLE_SYMLINKS": "1", "HF_HOME": str(tmp_path)}) as process:
         answer = process.call("fetch_backbone", backbone)
@@ -193,10 +202,11 @@ def test_a_repository_that_is_not_there_is_named(process, token):
     assert "no repository nobody/nothing" in text and "check the name" in text
 
 
-@pytest.mark.parametrize("name", ["a b/c", "a/b/c", "../x", ""])
-def test_what_cannot_be_a_repository_is_told_before_anything_is_asked(hub, process, name):
+@pytest.mark.parametrize("name", ["a b/c", "a/b/c", "../x", "knee", ""])
+def test_what_cannot_be_a_repository_is_told_before_anything_is_asked(hub, process, bundle, name):
     hub.requests.clear()
     assert "owner/name" in said(process.call("fetch_bundle", name))
+    assert "owner/name" in said(push(process, bundle, name))
     assert process.call("cached_backbone", name).result is None
     assert hub.requests == []
 
@@ -212,6 +222,33 @@ def test_a_hub_that_breaks_after_it_has_listed_the_files_is_told_as_well(hub, pr
     hub.add_folder("me/half", bundle)
     hub.faults = Faults(error=501, error_in="/resolve/")
     assert "error 501" in said(process.call("fetch_bundle", "me/half"))
+
+
+@pytest.mark.parametrize(
+    "instead", ["<html>please log in</html>", "{}", "[]", '{"id": "a/b", "sha": "../../x"}', '{"id": "a/b"}']
+)
+def test_what_answers_and_is_no_hub_is_told(hub, process, backbone, instead):
+    hub.faults.instead = instead
+    text = said(process.call("fetch_backbone", backbone))
+    assert "does not answer as a hub does" in text and "HF_ENDPOINT" in text
+
+
+@pytest.mark.parametrize("name", ["../LICENSE", "a/../../LICENSE", "..\\LICENSE", "C:\\LICENSE", "/LICENSE"])
+def test_files_outside_of_a_repository_are_not_downloaded(hub, process, backbone, name):
+    hub.add(f"timm/{backbone}", {name: TERMS})
+    text = said(process.call("fetch_backbone", backbone))
+    assert f"its file {name} lies outside of it" in text
+    assert [request.path for request in hub.requests] == [f"/api/models/timm/{backbone}"]
+
+
+def test_a_login_that_cannot_be_one_is_told(process, backbone):
+    answer = process.call("fetch_backbone", backbone, environment={"HF_TOKEN": "hf_\u201cquoted\u201d"})
+    assert "your login has letters that no login has" in said(answer)
+
+
+def test_mistakes_of_the_program_are_not_taken_for_the_network():
+    with pytest.raises(ValueError, match="a mistake"), explained("x cannot be downloaded", "me/x", "or else"):
+        raise ValueError("a mistake")
 
 
 def test_a_hub_that_does_not_answer_is_given_up(hub, process, backbone):
@@ -269,22 +306,37 @@ def test_what_is_removed_from_the_cache_is_gone(hub, process, backbone):
     assert "not in the hub's cache" in said(process.call("remove_cached", backbone))
 
 
+def test_a_repository_with_the_same_commits_stays_in_the_cache(process, backbone, home):
+    folder = Path(process.call("fetch_backbone", backbone).result).parents[1]
+    copies = [f"{backbone}.copy{number}" for number in range(9)]
+    for name in copies:
+        shutil.copytree(folder, folder.with_name(f"models--timm--{name}"), symlinks=True)
+    process.call("remove_cached", backbone)
+    assert cached(process, backbone) is None
+    assert all(cached(process, name)["complete"] for name in copies)
+
+
 # bundles
 
 
 def test_a_bundle_is_fetched_without_what_else_lies_there_and_renewed(hub, process, bundle):
     hub.add_folder("me/kidneys", bundle)
-    hub.add("me/kidneys", {"notes.txt": "x", "pytorch_model.bin": b"x", "LICENSE": "my own"})
+    hub.add("me/kidneys", {"notes.txt": "x", "model.bin": b"x", "license.txt": "my own", "old/config.json": "x"})
     folder = process.call("fetch_bundle", "me/kidneys").result
-    assert names_in(folder) == ["LICENSE", "README.md", "config.json", "model.safetensors"]
+    assert names_in(folder) == ["README.md", "config.json", "license.txt", "model.safetensors"]
     hub.add("me/kidneys", {"README.md": "newer"})
     newer = process.call("fetch_bundle", "me/kidneys").result
     assert (Path(newer) / "README.md").read_text(encoding="utf-8") == "newer"
+    hub.faults.hang = True
+    assert process.call("fetch_bundle", "me/kidneys").result == newer
 
 
 def test_a_repository_of_something_else_is_no_bundle(hub, process):
     hub.add("me/cats", {"model.safetensors": SMALL})
     assert "hf:me/cats is not a model bundle: it has no config.json" in said(process.call("fetch_bundle", "me/cats"))
+    hub.add("me/cats", {"config.json": '{"model_type": "vit"}'})
+    text = said(process.call("fetch_bundle", "me/cats"))
+    assert "hf:me/cats is no model of Dino U-Net" in text
 
 
 def test_a_bundle_that_holds_dinov3_weights_asks_for_their_licence(hub, process, bundle_with_backbone):
@@ -321,15 +373,14 @@ def test_a_pushed_bundle_is_the_one_that_is_fetched(hub, process, bundle):
     assert pushed == {path.name: path.read_bytes() for path in bundle.iterdir() if path.name != "notes.txt"}
     assert b"license" not in pushed["README.md"].split(b"---")[1]  # nothing is claimed that we do not know
     folder = Path(process.call("fetch_bundle", "me/pushed").result)
-    assert (folder / "model.safetensors").read_bytes() == (bundle / "model.safetensors").read_bytes()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == pushed
 
 
-def test_pushing_again_renews_the_bundle_and_leaves_other_files(hub, process, bundle_with_backbone):
-    push(process, bundle_with_backbone, "me/again")
-    hub.add("me/again", {"notes.txt": "mine"})
-    shutil.rmtree(bundle_with_backbone / "backbone")
-    (bundle_with_backbone / "README.md").write_text("newer", encoding="utf-8")
-    push(process, bundle_with_backbone, "me/again")
+def test_pushing_again_renews_the_bundle_and_leaves_other_files(hub, process, bundle):
+    push(process, bundle, "me/again")
+    hub.add("me/again", {"notes.txt": "mine", "curves.png": b"old", "backbone/model.safetensors": SMALL})
+    (bundle / "README.md").write_text("newer", encoding="utf-8")
+    push(process, bundle, "me/again")
     files = hub.repositories["me/again"]
     assert sorted(files) == [".gitattributes", "README.md", "config.json", "model.safetensors", "notes.txt"]
     assert files["README.md"] == b"newer"
@@ -345,6 +396,8 @@ def test_dinov3_weights_are_pushed_with_their_licence_only_and_the_card_says_so(
     stores_dinov3(bundle)
     text = said(push(process, bundle, "me/derived"))
     assert "no LICENSE file" in text and license.URL in text and "me/derived" not in hub.repositories
+    (bundle / "LICENSE").write_text("the text of my own license", encoding="utf-8")
+    assert "no LICENSE file" in said(push(process, bundle, "me/derived"))
     (bundle / "LICENSE.md").write_text(TERMS, encoding="utf-8")
     card = (bundle / "README.md").read_text(encoding="utf-8")
     push(process, bundle, "me/derived")
@@ -356,11 +409,11 @@ def test_dinov3_weights_are_pushed_with_their_licence_only_and_the_card_says_so(
     assert hub.repositories["me/derived"]["LICENSE.md"] == TERMS.encode()
 
 
-def test_a_bundle_with_a_backbone_is_pushed_with_it(hub, process, bundle_with_backbone):
-    push(process, bundle_with_backbone, "me/with-backbone")
-    assert hub.repositories["me/with-backbone"]["backbone/model.safetensors"] == SMALL
+def test_a_backbone_beside_a_bundle_is_not_pushed_and_needs_no_licence_then(hub, process, bundle_with_backbone):
     (bundle_with_backbone / "backbone" / "LICENSE.md").unlink()
-    assert "no LICENSE file" in said(push(process, bundle_with_backbone, "me/without-license"))
+    push(process, bundle_with_backbone, "me/without-backbone")
+    pushed = sorted(hub.repositories["me/without-backbone"])
+    assert pushed == [".gitattributes", "README.md", "config.json", "model.safetensors"]
 
 
 def test_pushing_without_login_or_permission_says_what_to_do(hub, process, bundle):
@@ -376,7 +429,9 @@ def test_pushing_to_a_hub_that_is_away_is_told(hub, process, bundle):
 
 
 def test_what_is_no_bundle_or_is_damaged_is_not_pushed(hub, process, bundle, tmp_path):
-    assert "has no config.json" in said(push(process, tmp_path / "nothing", "me/nothing"))
+    assert "does not exist" in said(push(process, tmp_path / "nothing", "me/nothing"))
+    (tmp_path / "empty").mkdir()
+    assert "has no config.json" in said(push(process, tmp_path / "empty", "me/nothing"))
     (bundle / "model.safetensors").write_bytes(SMALL)
     assert "damaged" in said(push(process, bundle, "me/nothing"))
     assert "me/nothing" not in hub.repositories

@@ -1,11 +1,13 @@
 """The library: what is added can be listed, sent and removed; what is damaged is told and never raises."""
 
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,39 @@ def test_the_same_model_once_more_is_no_clash_and_mends_the_one_that_is_there(fo
     library.check(first.path)
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, PermissionError])
+def test_a_model_whose_replacement_is_interrupted_stays(folder, make, monkeypatch, stop):
+    first = library.add(make("knee", seed=0))
+    replace = os.replace
+
+    def stops_at_the_new_one(source, target):
+        if Path(source).name == "bundle":
+            raise stop
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", stops_at_the_new_one)
+    with pytest.raises((KeyboardInterrupt, UserError)):
+        library.add(make("knee", "other", seed=1), overwrite=True)
+    assert own() == [first] and [path.name for path in folder.iterdir()] == ["knee"]
+    library.check(first.path)
+
+
+def test_a_path_counts_before_a_name_and_what_is_neither_is_told(folder, make, tmp_path, monkeypatch):
+    library.add(make("knee"))
+    assert library.find("knee") == folder / "knee"
+    monkeypatch.chdir(tmp_path)
+    make("knee of this folder", "knee")
+    assert library.find("knee") == Path("knee") and load_bundle("knee").name == "knee of this folder"
+    with pytest.raises(UserError, match=r"there is no model bundle elbow; .* one of: phantom-tiny, knee\.$"):
+        library.find("elbow")
+
+
+def test_who_holds_a_name_is_known(folder, make):
+    library.add(make("Knee"))
+    names = ("knee", "phantom-tiny", "elbow")
+    assert [library.holder(name) for name in names] == ["library", "embedded", None]
+
+
 @pytest.mark.parametrize("path", ["bundle", "bundle.zip"])
 def test_a_sound_bundle_passes_the_check_and_a_damaged_one_does_not(make, path):
     source = make(path=path)
@@ -183,6 +218,13 @@ def test_zips_and_folders_that_the_user_has_put_there_are_listed(folder, make):
         (lambda b: edit(b, lambda c: c["input"].update(channel_names=[1])), "misstates channel_names"),
         (lambda b: edit(b, lambda c: c["input"].update(normalization="ct")), "misstates"),
         (lambda b: edit(b, lambda c: c.update(weights=None)), "misstates"),
+        (lambda b: edit(b, lambda c: c.update(architecture=[1])), "misstates"),
+        (lambda b: edit(b, lambda c: c["architecture"].update(variant={"a": 1})), "misstates architecture"),
+        (lambda b: edit(b, lambda c: c["architecture"].update(variant="\x1b[2J")), "misstates architecture"),
+        (lambda b: edit(b, lambda c: c["backbone"].update(name=[1])), "misstates backbone"),
+        (lambda b: edit(b, lambda c: c["backbone"].update(source=3)), "misstates backbone"),
+        (lambda b: edit(b, lambda c: c.pop("format_version")), "is no model of Dino U-Net"),
+        (lambda b: edit(b, lambda c: c.update(format_version="9" * 1000)), f"format version {'9' * 20}, and"),
     ],
 )
 def test_what_is_damaged_is_listed_with_its_reason_and_cannot_be_added(folder, make, spoil, reason):
@@ -232,6 +274,21 @@ def test_a_packed_bundle_is_the_same_bundle(folder, make, path):
     assert all(bundle.tensors[name].equal(tensor) for name, tensor in expected.tensors.items())
     with pytest.raises(UserError, match="nothing does not exist"):
         library.pack(source.parent / "nothing")
+
+
+def test_of_a_packed_bundle_only_the_bundle_s_own_files_are_taken(make):
+    packed = io.BytesIO(library.pack(make()))
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name in ("LICENSE.md", "license_key.txt", "run.py", "deep/x.txt", "backbone/backbone.json"):
+            archive.writestr(name, "DINOv3 License")
+    assert list(unpack_bundle(packed.getvalue(), "sent").licenses) == ["LICENSE.md"]
+
+
+def test_a_licence_that_is_too_long_is_refused_not_cut(make):
+    source = make()
+    (source / "LICENSE.md").write_text("x" * (600 << 10), encoding="utf-8")
+    with pytest.raises(UserError, match=r"its LICENSE\.md is larger than 512 KiB"):
+        load_bundle(source)
 
 
 def test_a_packed_bundle_that_is_spoilt_is_refused(make):

@@ -107,4 +107,7 @@ class LoadedModule:
         for name in set(sys.modules) - self._modules_before | {self.name}:
             if name in sys.modules and self._is_mine(sys.modules[name]):
                 del sys.modules[name]
+                package, _, part = name.rpartition(".")
+                if package in sys.modules:  # one that was there before: it would still give its part to importers
+                    vars(sys.modules[package]).pop(part, None)
         sys.modules.update(self._put_away)

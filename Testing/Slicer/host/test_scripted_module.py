@@ -1,5 +1,6 @@
 """Loading, opening, reloading and unloading scripted modules."""
 
+import importlib
 import shutil
 import sys
 
@@ -175,6 +176,17 @@ def test_the_same_library_from_another_folder_does_not_stand_in_the_way(host, sc
     loaded.unload()
     assert sys.modules["PlantedLib.words"] is words
     del sys.modules["PlantedLib"], sys.modules["PlantedLib.words"]
+
+
+def test_what_is_forgotten_is_no_part_of_a_library_that_was_imported_before(host, scene, file, monkeypatch):
+    monkeypatch.syspath_prepend(file.parent)
+    library = importlib.import_module("PlantedLib")
+    try:
+        host.load_module(file).unload()
+        assert "PlantedLib.words" not in sys.modules
+        assert not hasattr(library, "words")
+    finally:
+        del sys.modules["PlantedLib"]
 
 
 def test_a_module_cannot_be_loaded_twice(host, scene, file):

@@ -4,13 +4,13 @@ import pytest
 from small_dataset import write_small_dataset
 
 from DinoUNetCore.dataset.augmentation import Augmentation, AugmentationSettings
-from DinoUNetCore.dataset.augmentation_sheet import draw_augmentations
 from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
 from DinoUNetCore.dataset.plan import make_plan
 from DinoUNetCore.dataset.preprocessing import prepare_cases
 from DinoUNetCore.dataset.slices import TrainingSlices
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.training.augmentation_sheet import draw_augmentations
 from DinoUNetCore.volume.labels import default_labels
 
 
