@@ -15,9 +15,9 @@ from DinoUNetCore.engine.job import Job
 from DinoUNetCore.engine.models import Models
 from DinoUNetCore.engine.progress import Loading, Progress
 from DinoUNetCore.engine.refusals import Refusal
-from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.inference.postprocessing import count_voxels
 from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.volume.volume import Volume
 
 _CPU = torch.device("cpu")

@@ -19,13 +19,13 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.blending import Window, blended_features, tiles_over
 from DinoUNetCore.inference.interruption import watched
 from DinoUNetCore.inference.labelling import SliceLabels
-from DinoUNetCore.memory import OutOfMemory, is_out_of_memory
 from DinoUNetCore.inference.plausibility import cautions
 from DinoUNetCore.inference.postprocessing import keep_largest_components
 from DinoUNetCore.inference.probabilities import ProbabilityFiles
 from DinoUNetCore.inference.region import Part, Region, region_shape, region_slices
 from DinoUNetCore.inference.slices import NetworkSlices
 from DinoUNetCore.inference.tiling import mirrored_features
+from DinoUNetCore.memory import OutOfMemory, is_out_of_memory
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.volume.checks import check_image
 from DinoUNetCore.volume.geometry import Slicing

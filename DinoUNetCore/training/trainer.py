@@ -165,6 +165,7 @@ class Trainer:
             persistent_workers=workers > 0,
             pin_memory=self.device.type == "cuda",
             collate_fn=collate_windows if augmentation else None,
+            generator=torch.Generator(),  # not the global one, of which loaders with and without workers draw unlike
             worker_init_fn=_single_thread,
             multiprocessing_context="spawn" if workers > 0 else None,
         )

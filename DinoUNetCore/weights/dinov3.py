@@ -1,7 +1,6 @@
 """Where the public weights of a DINOv3 backbone come from, and how they get into the network."""
 
 import os
-import re
 from pathlib import Path
 
 import torch
@@ -11,11 +10,11 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.backbone import Backbone, default_rope_periods
 from DinoUNetCore.weights.backbone_weights import BackboneWeights
 from DinoUNetCore.weights.tensors import TensorDigest, assign_tensor, tensors_sha256
+from DinoUNetCore.weights.timm_names import is_timm_name
 
 HUB = "hub"
 BACKBONE_FILE = "DINOUNET_BACKBONE"
 """Environment variable: a file of backbone weights for bundles that name their backbone instead of storing it."""
-_TIMM_NAME = re.compile(r"vit_[a-z0-9_]+_patch16_dinov3(_qkvb)?\.(lvd1689m|sat493m)")
 _TOKENS = ("cls_token", "reg_token")
 
 
@@ -48,14 +47,9 @@ def find_backbone(
     return weights
 
 
-def is_timm_name(source: str | os.PathLike) -> bool:
-    """Whether this is how timm names DINOv3 weights."""
-    return _TIMM_NAME.fullmatch(os.fspath(source)) is not None
-
-
 def comes_from_hub(source: str | os.PathLike) -> bool:
     """Whether a source of weights is "hub" or timm's name, and not a file or folder."""
-    return source == HUB or (is_timm_name(source) and not Path(source).exists())
+    return source == HUB or (is_timm_name(os.fspath(source)) and not Path(source).exists())
 
 
 def check_backbone_file(path: str | os.PathLike) -> None:

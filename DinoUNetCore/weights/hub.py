@@ -13,6 +13,7 @@ from typing import Any
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import license
+from DinoUNetCore.weights.backbone_folder import INDEX
 from DinoUNetCore.weights.bundle_files import (
     BACKBONE,
     CARD,
@@ -37,7 +38,6 @@ from DinoUNetCore.weights.license_files import is_license, licenses_in, stores_d
 
 HUB_PREFIX = "hf:"
 """How the names of the hub's bundles begin: "hf:owner/name"."""
-INDEX = "model.safetensors.index.json"
 
 _SHARD = re.compile(r"model-[\w.-]+\.safetensors", re.ASCII)
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)

@@ -7,8 +7,8 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.variants import VARIANTS, Variant
 from DinoUNetCore.volume.labels import default_labels
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
-from DinoUNetCore.weights.bundle_files import is_license
 from DinoUNetCore.weights.card import model_card
+from DinoUNetCore.weights.license_files import licenses_in
 from DinoUNetCore.weights.nnunet_plans import NnUNetPlans, read_nnunet_plans
 from DinoUNetCore.weights.official import OfficialWeights
 from DinoUNetCore.weights.official_checkpoint import OfficialCheckpoint, read_official_checkpoint
@@ -117,9 +117,8 @@ def _about_slices(said: NnUNetPlans, trained: OfficialCheckpoint) -> str | None:
 
 
 def _licenses(checkpoint: Path) -> dict[str, str]:
-    """The licence files beside the checkpoint: name -> text."""
+    """The licences of DINOv3 weights beside the checkpoint: name -> text."""
     try:
-        files = sorted(path for path in checkpoint.parent.iterdir() if is_license(path.name) and path.is_file())
-        return {path.name: path.read_text(encoding="utf-8", errors="replace") for path in files}
+        return {path.name: path.read_text("utf-8", errors="replace") for path in licenses_in(checkpoint.parent)}
     except OSError as error:
         raise UserError(f"cannot read the licence beside {checkpoint}: {error}; check its permissions.") from error

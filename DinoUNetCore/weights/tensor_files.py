@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.weights.safetensors_header import LARGEST_HEADER
 
 INDEX_ENDING = ".safetensors.index.json"
 _ENDINGS = (".safetensors", ".pth", ".pt", ".bin")
-_LARGEST_HEADER = 100_000_000  # bytes, of safetensors' own reader
 _MAPPED_AT_ONCE = 1 << 30  # bytes
 _SAFETENSORS, _PICKLE, _INDEX = "safetensors", "pickle", "index"
 
@@ -130,7 +130,7 @@ def _form(path: Path) -> str:
             start = file.read(9)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check it and its permissions.") from error
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= _LARGEST_HEADER:
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER:
         return _SAFETENSORS
     if start[:4] == b"PK\x03\x04" or start[:2] == b"\x80\x02":
         return _PICKLE

@@ -11,8 +11,8 @@ from limited_memory import LimitedMemory
 from smooth_images import ORDERS, assert_same_grid, image_of, oblique, reordered, smooth, values
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.volume.volume import Volume
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.backbone import Backbone, ViTConfig
 from DinoUNetCore.weights.backbone_weights import BackboneWeights, save_backbone
-from DinoUNetCore.weights.dinov3 import backbone_sha256, find_backbone, in_compute_dtype, is_timm_name, load_backbone
+from DinoUNetCore.weights.dinov3 import backbone_sha256, find_backbone, in_compute_dtype, load_backbone
 from DinoUNetCore.weights.license import VARIABLE, LicenseNotAccepted
 from DinoUNetCore.weights.tensors import assign_tensor
 
@@ -157,19 +157,6 @@ def test_nothing_is_downloaded_before_the_licence_is_accepted(monkeypatch, tmp_p
 def test_a_variant_without_public_weights_says_so():
     with pytest.raises(UserError, match="no public backbone weights"):
         find_backbone("hub", None)
-
-
-@pytest.mark.parametrize(
-    ("name", "known"),
-    [
-        (SMALL, True),
-        ("vit_7b_patch16_dinov3.sat493m", True),
-        ("vit_small_patch16_dinov3_qkvb.eupe_lvd1689m", False),  # under a non-commercial licence
-        ("dinov3_vits16_pretrain_lvd1689m-08c60483.pth", False),
-    ],
-)
-def test_timms_names_of_dinov3_weights_are_told_from_files(name, known):
-    assert is_timm_name(name) is known
 
 
 def test_only_matrices_are_shortened():
