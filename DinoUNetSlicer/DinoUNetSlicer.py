@@ -188,7 +188,10 @@ class DinoUNetSlicerLogic(ScriptedLoadableModuleLogic):
 
 
 class DinoUNetSlicerTest(ScriptedLoadableModuleTest):
-    """The self-test: `Slicer --testing --python-code "import DinoUNetSlicer; ..."`, or Reload and Test in the panel."""
+    """The self-test: Reload and Test in the panel, or in a Slicer that was started with --testing
+
+    import slicer.testing; slicer.testing.runUnitTest([folder], 'DinoUNetSlicer')
+    """
 
     def setUp(self):
         """Begin with an empty scene."""

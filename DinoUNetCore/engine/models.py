@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from DinoUNetCore.engine.progress import Loading
 from DinoUNetCore.engine.refusals import Refusal
-from DinoUNetCore.engine.requests import HUB, LARGEST_VOLUME
+from DinoUNetCore.engine.requests import LARGEST_VOLUME
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.weights import hub, library
 from DinoUNetCore.weights.bundle_files import CONFIG, LARGEST_CONFIG, check_config, digest, reading_problems
@@ -40,15 +40,15 @@ class Models:
 
     def add(self, source: str, overwrite: bool, loading: Loading) -> dict[str, Any]:
         """Copy a bundle of this machine, or of the Hugging Face Hub, into the library; returns its entry."""
-        if source.startswith(HUB):
-            source = hub.fetch_bundle(source.removeprefix(HUB), loading.downloaded)
+        if source.startswith(hub.HUB_PREFIX):
+            source = hub.fetch_bundle(source.removeprefix(hub.HUB_PREFIX), loading.downloaded)
         return _entry_json(library.add(source, overwrite))
 
     def download(self, repository: str, loading: Loading) -> bytes:
         """A bundle of the Hugging Face Hub as one zip, for the client's own library."""
         folder = hub.fetch_bundle(repository, loading.downloaded)
         if sum(path.stat().st_size for path in folder.iterdir()) > LARGEST_VOLUME:
-            raise UserError(f"{HUB}{repository} has more than 16 GiB, too much to send; download and add it by hand.")
+            raise UserError(f"{hub.HUB_PREFIX}{repository} has more than 16 GiB, too much to send; add it by hand.")
         return library.pack(folder)
 
     def remove(self, name: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from DinoUNetCore.engine.refusals import Refusal
+from DinoUNetCore.weights.hub import HUB_PREFIX
 
 LARGEST_ID = (1 << 53) - 1
 LARGEST_VOLUME = 16 << 30  # bytes of all images of a request, or of a bundle
@@ -17,9 +18,7 @@ LARGEST_LENGTH = 1e9  # mm; of coordinates and spacings
 
 _DTYPE = re.compile(r"[<>|]([iu][1248]|f[48])")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-HUB = "hf:"
-"""Before the names of models on the Hugging Face Hub."""
-_HUB = re.compile(HUB + r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB = re.compile(HUB_PREFIX + r"[\w.-]+/[\w.-]+", re.ASCII)
 
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -173,7 +172,7 @@ def _models_request(identity: int, fields: Mapping[str, Any]) -> Request:
     if (action != "add") != bool(_HUB.fullmatch(source)):
         raise Refusal("bad_input", f"{source} is not what can be added so; give a folder or zip, or hf:owner/name.")
     if action == "download":
-        return DownloadModel(identity, source.removeprefix(HUB))
+        return DownloadModel(identity, source.removeprefix(HUB_PREFIX))
     return AddModel(identity, source, _flag(fields, "overwrite"))
 
 

@@ -28,6 +28,11 @@ class ChannelSelectors:
             selector.setCurrentNode(parameter_node.GetNodeReference(EXTRA_CHANNEL_ROLE.format(number)))
         self._showing = False
 
+    def forget(self) -> None:
+        """Let the parameter node go, and the selectors with it: while a scene closes they would choose anew."""
+        self._node = None
+        self._rebuild([])
+
     @property
     def nodes(self) -> list[Any]:
         """The nodes of the second, third, ... channel; None where none is chosen."""

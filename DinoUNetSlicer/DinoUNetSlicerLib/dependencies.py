@@ -6,11 +6,13 @@ the extension PyTorch looks after (torch, torchvision).
 
 import importlib
 from importlib import metadata
+from types import ModuleType
+from typing import Any
 
 from DinoUNetSlicerLib import resource
 from DinoUNetSlicerLib.errors import UserError
 
-SHOWN = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "SimpleITK", "numpy")
+SHOWN = ("torch", "torchvision", "timm", "safetensors", "huggingface_hub", "psutil", "SimpleITK", "numpy")
 SLICERS_OWN = ("SimpleITK", "numpy", "vtk", "torch", "torchvision")
 
 
@@ -25,28 +27,41 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def missing() -> list[str]:
-    """The packages that are not installed."""
-    return [name for name, version in versions().items() if version is None]
+def unmet() -> list[str]:
+    """What the engine still needs: packages that are not installed, and "timm>=1.0.20" for one that is too old."""
+    missing = _missing()
+    try:
+        packaging, requirements = _packaging()
+    except UserError:  # a Slicer that cannot install can neither tell
+        return missing
+    found = [requirement for requirement in requirements if requirement.name not in missing]
+    return [*missing, *(str(requirement) for requirement in found if not packaging.pip_check(requirement))]
 
 
 def install() -> None:
-    """Install what is missing. UserError where this Slicer or its extensions cannot.
+    """Install what is missing, and newer versions of what is too old. UserError where Slicer or its extensions cannot.
 
     torch and torchvision come through the extension PyTorch, which knows which build fits the computer's GPU; the rest
     through Slicer's packaging tools.
     """
-    if {"torch", "torchvision"} & set(missing()):
+    if {"torch", "torchvision"} & set(_missing()):
         _install_torch()
+    packaging, requirements = _packaging()
+    packaging.pip_ensure(requirements, requester="DinoUNetSlicer", skip_packages=list(SLICERS_OWN))
+
+
+def _missing() -> list[str]:
+    """The packages that are not installed."""
+    return [name for name, version in versions().items() if version is None]
+
+
+def _packaging() -> tuple[ModuleType, list[Any]]:
+    """Slicer's packaging tools, and the requirements that are theirs to fulfil."""
     try:
         packaging = importlib.import_module("slicer.packaging")
     except ImportError:
         raise UserError("this Slicer is too old to install Python packages safely; use Slicer 5.11 or newer.") from None
-    packaging.pip_ensure(
-        packaging.load_requirements(str(resource("requirements.txt"))),
-        requester="DinoUNetSlicer",
-        skip_packages=list(SLICERS_OWN),
-    )
+    return packaging, packaging.load_requirements(str(resource("requirements.txt")))
 
 
 def _install_torch() -> None:
@@ -59,5 +74,5 @@ def _install_torch() -> None:
         ) from None
     if utilities.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
         raise UserError("PyTorch was not installed; try again, or see Slicer's error log.")
-    if "torchvision" in missing():
+    if "torchvision" in _missing():
         raise UserError("torchvision is missing although PyTorch is there; install it with the module PyTorch Util.")

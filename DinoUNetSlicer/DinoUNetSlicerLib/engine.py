@@ -19,6 +19,7 @@ UNDER_WAY = 4 << 20  # bytes handed to the process ahead of what it has taken: a
 PATIENCE_MS = 1000  # after a cancel; then the process is ended
 SHUTDOWN_MS = 500
 ERRORS_KEPT = 20_000  # characters of the engine's standard error
+LAUNCHERS_WORDS = "exit abnormally - Report the problem."  # PythonSlicer's, when the Python that it starts has crashed
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event, bytes], None]
@@ -76,7 +77,11 @@ class Engine:
         frame = encode_frame({**fields, "id": identity})
         self._callbacks[identity] = on_event
         if self._process is None:
-            self._start(command)
+            try:
+                self._start(command)
+            except BaseException:
+                del self._callbacks[identity]
+                raise
         if self._process is None:  # it could not be started, and the callback knows
             return identity
         self._write(frame)
@@ -110,7 +115,7 @@ class Engine:
         if not self._ends_with_slicer:
             self._ends_with_slicer = bool(slicer.app.connect("aboutToQuit()", self.stop))
         # With a parent it belongs to Qt: Python must not delete it in the middle of one of its signals.
-        process = self._process = qt.QProcess(slicer.app)
+        process = qt.QProcess(slicer.app)
         process.setProcessEnvironment(command.environment)
         process.setProgram(command.program)
         process.setArguments(list(command.arguments))
@@ -119,6 +124,7 @@ class Engine:
         process.connect("bytesWritten(qint64)", self._written)
         process.connect("finished(int,QProcess::ExitStatus)", self._finished)
         process.connect("errorOccurred(QProcess::ProcessError)", self._failed)
+        self._process = process
         process.start()
 
     def _write(self, frame: bytes) -> None:
@@ -204,15 +210,18 @@ class Engine:
         self._read()  # what it said last
         self._read_errors()
         if self._process is not None:
-            self._end("engine", f"the engine has ended unexpectedly (exit code {code}){self._reason()}")
+            self._end("engine", f"the engine has ended unexpectedly (exit code {code}){self._reason(status)}")
 
     def _failed(self, error: int) -> None:
         if self._process is not None and int(error) == 0:  # QProcess::FailedToStart
             self._end("engine", f"the engine cannot be started: {self._command.program}; check it under Advanced.")
 
-    def _reason(self) -> str:
+    def _reason(self, status: int) -> str:
         lines = [line.strip() for line in self._errors.splitlines() if line.strip()]
-        return f": {lines[-1]}" if lines else "; try again, or look into the log."
+        words = [line for line in lines if LAUNCHERS_WORDS not in line]
+        crashed = int(status) == 1 or words != lines  # QProcess::CrashExit
+        memory = ", perhaps as memory ran out" if crashed else ""
+        return f"{memory}: {words[-1]}" if words else f"{memory}; try again, or look into the log."
 
     def _end(self, code: str, message: str, gently: bool = False) -> None:
         """End the process, and with it all requests."""

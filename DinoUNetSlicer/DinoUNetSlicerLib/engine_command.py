@@ -16,10 +16,11 @@ SLICER_PYTHON, OTHER_PYTHON, COMMAND_LINE = KINDS = ("slicer", "python", "comman
 
 _KIND_KEY, _TEXT_KEY = "DinoUNetSlicer/EngineKind", "DinoUNetSlicer/EngineCommand"
 
-# The folder of DinoUNetCore is an argument: PYTHONPATH belongs to the launcher, and this needs no quoting.
+# The folder of DinoUNetCore is an argument: PYTHONPATH belongs to the launcher, and this needs no quoting. It comes in
+# the place of the current folder (""), whose files would stand before the standard library's.
 _START = (
-    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "runpy.run_module('DinoUNetCore.worker', None, '__main__')"
+    "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    "import runpy; runpy.run_module('DinoUNetCore.worker', None, '__main__')"
 )
 
 
@@ -90,7 +91,8 @@ def split_command(text: str, windows: bool = os.name == "nt") -> list[str]:
 
 def _find(program: str) -> str | None:
     """On the path that Slicer was started with, as that is where it will run; Slicer's own has a Python of its own."""
-    return shutil.which(program, path=slicer.util.startupEnvironment().get("PATH"))
+    # Asked of Qt, which knows it on Windows as "Path" as well.
+    return shutil.which(program, path=slicer.app.startupEnvironment().value("PATH"))
 
 
 def _slicer_python() -> str:

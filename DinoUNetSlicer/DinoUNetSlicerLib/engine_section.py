@@ -28,12 +28,11 @@ class EngineSection:
 
     def check(self) -> None:
         """Start the engine and show what it is and has."""
+        self.say("Starting the engine ...", False)  # first: one that cannot be started may say so before `request` returns
         try:
             self.engine.request(make_command(*load_choice()), {"request": "hello"}, self._answered)
         except UserError as error:
             self.say(str(error), True)
-        else:
-            self.say("Starting the engine ...", False)
 
     def unload(self) -> None:
         """End the process; work under way ends with it."""

@@ -2,9 +2,6 @@
 
 from collections.abc import Callable
 
-import qt
-import slicer
-
 from DinoUNetSlicerLib import dependencies
 from DinoUNetSlicerLib.engine import Engine
 from DinoUNetSlicerLib.errors import UserError
@@ -23,12 +20,11 @@ class PackagesSection:
         self.ui.packagesLabel.setText(
             "\n".join(f"{name}: {version or 'not installed'}" for name, version in versions.items())
         )
-        self.ui.installButton.setEnabled(None in versions.values())
+        self.ui.installButton.setEnabled(bool(dependencies.unmet()))
 
     def install(self) -> None:
-        """Install what is missing; the engine is ended first, as it holds files that pip may replace."""
+        """Install what is unmet; the engine is ended first, as it holds files that pip may replace."""
         self.engine.stop()
-        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         try:
             dependencies.install()
         except UserError as error:
@@ -36,13 +32,11 @@ class PackagesSection:
         except Exception as error:  # a click on Cancel as well as whatever pip meets
             self.say(f"nothing more was installed: {error}", True)
         else:
-            missing = ", ".join(dependencies.missing())
+            unmet = ", ".join(dependencies.unmet())
             self.say(
-                f"these packages are still missing: {missing}; see Slicer's error log."
-                if missing
+                f"these packages are still missing: {unmet}; see Slicer's error log."
+                if unmet
                 else "The packages are installed. If the engine does not start, restart Slicer.",
-                bool(missing),
+                bool(unmet),
             )
-        finally:
-            slicer.app.restoreOverrideCursor()
-            self.refresh()
+        self.refresh()

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import qt
 import slicer
 
 from DinoUNetSlicerLib.engine import Engine
@@ -18,6 +19,8 @@ from DinoUNetSlicerLib.segmentations import Result, check_output, fill, new_segm
 from DinoUNetSlicerLib.volumes import channels_of, without_alpha
 
 OnProgress = Callable[[float, float | None, str], None]
+
+EVENTS_MS = 20  # for one round of events: what the engine sends arrives as many of them
 
 _ENGINE = Engine()
 
@@ -73,7 +76,7 @@ def run(order: Order, on_progress: OnProgress = lambda *_: None) -> Result:
 def wait_until(condition: Callable[[], bool]) -> None:
     """Handle events until the condition holds."""
     while not condition():
-        slicer.app.processEvents()
+        slicer.app.processEvents(qt.QEventLoop.AllEvents, EVENTS_MS)
         time.sleep(0.002)  # leave the processor to the engine
 
 

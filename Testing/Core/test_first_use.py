@@ -14,7 +14,7 @@ from DinoUNetCore import load_bundle
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import VARIANTS
 
-SMALL = VARIANTS["small"].timm_model
+SMALL, TERMS = VARIANTS["small"].timm_model, "DINOv3 License: the terms"
 QUICK = ["--epochs", "1", "--iterations", "1", "--batch-size", "2", "--patch-size", "64", "64", "--spacing", "1", "1"]
 
 
@@ -23,7 +23,7 @@ def user(tmp_path):
     """Run a command as this user, whose home is empty at first, before a hub that has the weights of `small`."""
     with HubStub() as hub:
         weights = save(DinoUNet("small").backbone.vit.state_dict())
-        hub.add(f"timm/{SMALL}", {"model.safetensors": weights, "LICENSE.md": "the terms"})
+        hub.add(f"timm/{SMALL}", {"model.safetensors": weights, "LICENSE.md": TERMS})
 
         def run(*arguments, **variables) -> subprocess.CompletedProcess:
             environment = os.environ | hub.environment(tmp_path / "hub") | variables
@@ -73,10 +73,10 @@ def test_what_was_trained_along_from_public_weights_holds_their_licence(user, tm
     dataset, run = write_small_dataset(tmp_path / "data"), tmp_path / "run"
     trained = user("DinoUNetCore.train", dataset, "-o", run, *QUICK, "--train-backbone", "--accept-dinov3-license")
     assert trained.returncode == 0, trained.stderr
-    assert (run / "bundle" / "LICENSE.md").read_text(encoding="utf-8") == "the terms"
+    assert (run / "bundle" / "LICENSE.md").read_text(encoding="utf-8") == TERMS
     config = json.loads((run / "bundle" / "config.json").read_text(encoding="utf-8"))
     assert config["backbone"]["stored"] and config["backbone"]["trained"]
-    assert load_bundle(run / "bundle").licenses == {"LICENSE.md": "the terms"}
+    assert load_bundle(run / "bundle").licenses == {"LICENSE.md": TERMS}
 
 
 def test_a_random_backbone_is_warned_about_in_the_bundle(user, tmp_path):
