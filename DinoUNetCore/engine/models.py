@@ -48,7 +48,8 @@ class Models:
         """A bundle of the Hugging Face Hub as one zip, for the client's own library."""
         folder = hub.fetch_bundle(repository, loading.downloaded)
         if sum(path.stat().st_size for path in folder.iterdir()) > LARGEST_VOLUME:
-            raise UserError(f"{hub.HUB_PREFIX}{repository} has more than 16 GiB, too much to send; add it by hand.")
+            source = f"{hub.HUB_PREFIX}{repository}"
+            raise UserError(f"{source} has more than 16 GiB, too much to send; download and add it by hand.")
         return library.pack(folder)
 
     def remove(self, name: str) -> None:

@@ -191,7 +191,7 @@ class Trainer:
         of = f"/{self.epochs}" if self.epochs else ""
         title = f"epoch {epoch + 1}{of}{self._time_left()}"
         first, batches = position.iteration, iter(self.loader)
-        if first > 0:  # after the loader has begun, which draws a number
+        if first > 0:
             self._set_random_states(random_states(self.checkpoints / "last.safetensors"))
         batches = tqdm(batches, desc=title, leave=False, unit="batch", initial=first, total=self.iterations)
         try:

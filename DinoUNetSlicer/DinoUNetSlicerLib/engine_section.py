@@ -28,7 +28,7 @@ class EngineSection:
 
     def check(self) -> None:
         """Start the engine and show what it is and has."""
-        self.say("Starting the engine ...", False)  # first: one that cannot be started may say so before `request` returns
+        self.say("Starting the engine ...", False)  # one that cannot be started may be reported within `request`
         try:
             self.engine.request(make_command(*load_choice()), {"request": "hello"}, self._answered)
         except UserError as error:

@@ -14,5 +14,5 @@ class Cancelled(UserError):  # noqa: N818 - it is no error, but it travels like 
 
 def error_of(event: dict[str, Any]) -> UserError:
     """What an `error` event of the engine says, as an exception."""
-    kind = LicenseNotAccepted if event.get("code") == "license" else UserError
-    return kind(str(event.get("message")))
+    kinds = {"license": LicenseNotAccepted, "cancelled": Cancelled}
+    return kinds.get(event.get("code"), UserError)(str(event.get("message")))

@@ -32,7 +32,8 @@ def _message_box():
     box.setTextFormat(qt.Qt.RichText)
     box.setText(
         "<p>This model works with a DINOv3 backbone by Meta, which the engine's computer does not have and has to "
-        f'download once. The backbone stands under the {license.NAME}. Please read it:</p><p><a href="{url}">{url}</a></p>'
+        f"download once. The backbone stands under the {license.NAME}. Please read it:</p>"
+        f'<p><a href="{url}">{url}</a></p>'
         "<p>Do you accept this license?</p>"
     )
     box.setStandardButtons(qt.QMessageBox.Ok | qt.QMessageBox.Cancel)

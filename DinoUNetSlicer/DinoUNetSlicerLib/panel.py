@@ -1,5 +1,6 @@
 """The panel: puts its sections together and ties them to the scene and to the choices that are kept in it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -41,6 +42,8 @@ class Panel:
         if parameters is not None:
             self.models.refresh()
             self.packages.refresh()
+        else:
+            self.channels.forget()
         self.update()
 
     def update(self) -> None:
@@ -58,14 +61,13 @@ class Panel:
             if self.parameters.precision in PRECISIONS:
                 self.ui.precisionSelector.setCurrentIndex(PRECISIONS.index(self.parameters.precision))
             self.ui.show3DButton.setSegmentationNode(self.parameters.outputSegmentation)
-            self.ui.show3DButton.setEnabled(self.parameters.outputSegmentation is not None)
             self._allow()
         finally:
             self._updating = False
 
     def scene_closes(self) -> None:
-        """What runs is cancelled: its volume goes."""
-        self.run.cancel()
+        """A segmentation that runs is cancelled: its volume goes."""
+        self.run.scene_closes()
 
     def close(self) -> None:
         """The module goes: nothing of it stays behind."""
@@ -92,7 +94,7 @@ class Panel:
         if chosen.outputSegmentation is not None:
             segmenting.check_output(chosen.outputSegmentation, volumes[0])
         order = segmenting.make_order(volumes, model, chosen.roi, options)
-        self.run.start(order, volumes[0], model, chosen.outputSegmentation, self._shown)
+        self.run.segment(order, volumes[0], model, chosen.outputSegmentation, self._shown)
 
     def _shown(self, node: Any) -> None:
         if self.parameters is not None:
@@ -113,7 +115,12 @@ class Panel:
             self.parameters.precision = PRECISIONS[index]
 
     def _load_sample(self) -> None:
-        self._ask_engine(load_sample, self._sample_loaded, "Drawing a phantom CT ...")
+        def start(on_done, on_error):
+            engine = segmenting.shared_engine()
+            identity = load_sample(engine, make_command(*load_choice()), on_done, on_error)
+            return lambda: engine.cancel(identity)
+
+        self.run.begin("Drawing a phantom CT ...", start, self._sample_loaded, uses_scene=True)
 
     def _sample_loaded(self, node: Any) -> None:
         if self.parameters is not None:
@@ -121,23 +128,15 @@ class Panel:
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         self.run.say(f"{node.GetName()} is loaded: press Segment.", False)
 
-    def _fetch(self, source: str, on_added) -> None:
+    def _fetch(self, source: str, on_added: Callable[[str], None]) -> None:
         sentence = f"Downloading {source} ..."
 
-        def ask(engine, command, on_done, on_error) -> None:
+        def start(on_done, on_error):
             def progress(fraction: float) -> None:
-                self.run.show(f"{sentence} {fraction:.0%}")
+                self.run.progress(fraction, f"{sentence} {fraction:.0%}")
 
-            HubDownload(source, on_done, on_error, progress).start(engine, command)
+            download = HubDownload(source, on_done, on_error, progress)
+            download.start(segmenting.shared_engine(), make_command(*load_choice()))
+            return download.cancel
 
-        self._ask_engine(ask, on_added, sentence)
-
-    def _ask_engine(self, ask, on_done, sentence: str) -> None:
-        def failed(error: UserError) -> None:
-            self.run.explain(error, lambda: self._ask_engine(ask, on_done, sentence))
-
-        self.run.say(sentence, False)
-        try:
-            ask(segmenting.shared_engine(), make_command(*load_choice()), on_done, failed)
-        except UserError as error:
-            failed(error)
+        self.run.begin(sentence, start, on_added)

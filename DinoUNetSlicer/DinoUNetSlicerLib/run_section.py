@@ -1,4 +1,7 @@
-"""The button that segments and cancels, the progress bar, the sentence below it, and the log."""
+"""The button that segments and cancels, the progress bar, the sentence below it, and the log.
+
+What the panel has the engine do, it does here, one thing at a time: so the button cancels all of it.
+"""
 
 import html
 import logging
@@ -12,59 +15,87 @@ import slicer
 from DinoUNetCore.weights import license
 from DinoUNetSlicerLib import license_dialog, segmenting
 from DinoUNetSlicerLib.errors import Cancelled, LicenseNotAccepted, UserError
-from DinoUNetSlicerLib.job import Job, Order
+from DinoUNetSlicerLib.job import Order
 from DinoUNetSlicerLib.models import Model
 from DinoUNetSlicerLib.segmentations import Result
 from DinoUNetSlicerLib.wording import Expectation, doing, time_left, verdict
 
 STEPS = 1000  # of the progress bar
 
+Start = Callable[[Callable[[Any], None], Callable[[UserError], None]], Callable[[], None]]
+"""Starts some work, given what to call when it is done and when it has failed; returns what cancels it."""
+
 
 class RunSection:
-    """click: called when the button is pressed and nothing runs; it may call `start`."""
+    """click: called when the button is pressed and nothing runs; it may call `segment`."""
 
     def __init__(self, ui, click: Callable[[], None]):
         self.ui, self.click = ui, click
         self.running = False
-        self._job: Job | None = None
+        self._cancel: Callable[[], None] | None = None
+        self._uses_scene = False
         self._possible = False
         self._expectation = Expectation()
         self._warnings: list[str] = []
         ui.segmentButton.connect("clicked(bool)", self._pressed)
 
-    def start(self, order: Order, volume: Any, model: Model, output: Any, on_shown: Callable[[Any], None]) -> None:
-        """Run an order and show its result in the node `output` (None: a new one); on_shown gets the node."""
-        self.log(f"Segmenting {volume.GetName()} with {model.name}.")
+    def begin(self, sentence: str, start: Start, on_done: Callable[[Any], None], uses_scene: bool = False) -> None:
+        """Start some work that the button cancels, unless other work is under way.
+
+        sentence: what it is. on_done: gets what came of it. uses_scene: whether it ends with the scene.
+        """
+        if self.running:
+            self.say("the engine is at work; wait until it is done, or cancel it first.", True)
+            return
+        self.say(sentence, False)
         self._show_running(True)
+        self._uses_scene = uses_scene
+
+        def done(outcome: Any) -> None:
+            self._show_running(False)
+            on_done(outcome)
 
         def failed(error: UserError) -> None:
             self._show_running(False)
-            self.explain(error, lambda: self.start(order, volume, model, output, on_shown))
+            self.explain(error, lambda: self.begin(sentence, start, on_done, uses_scene))
 
         try:
-            job = segmenting.start(
-                order,
-                lambda result: self._finished(result, volume, model, output, on_shown),
-                failed,
-                self._progress,
-                self._logged,
-            )
+            cancel = start(done, failed)
         except UserError as error:
             failed(error)
             return
         except Exception:
-            logging.exception("the segmentation could not be started")
-            failed(UserError("the segmentation could not be started; Slicer's error log says more."))
+            logging.exception("the engine could not be asked")
+            failed(UserError("the work could not be started; Slicer's error log says more."))
             return
         if self.running:  # an engine that cannot be started has reported before `start` returned
-            self._job = job
+            self._cancel = cancel
+
+    def segment(self, order: Order, volume: Any, model: Model, output: Any, on_shown: Callable[[Any], None]) -> None:
+        """Run an order and show its result in the node `output` (None: a new one); on_shown gets the node."""
+
+        def start(on_done: Callable[[Result], None], on_error: Callable[[UserError], None]) -> Callable[[], None]:
+            return segmenting.start(order, on_done, on_error, self._progress, self._logged).cancel
+
+        sentence = f"Segmenting {volume.GetName()} with {model.name}."
+        self.begin(sentence, start, lambda result: self._put(result, volume, model, output, on_shown), True)
 
     def cancel(self) -> None:
         """Cancel what runs; it is reported within about a second."""
-        if self._job is not None:
+        if self._cancel is not None:
             self.ui.segmentButton.setEnabled(False)
             self.say("Cancelling ...", False)
-            self._job.cancel()
+            self._cancel()
+
+    def scene_closes(self) -> None:
+        """Cancel what runs if it cannot go on without the scene."""
+        if self._uses_scene:
+            self.cancel()
+
+    def progress(self, fraction: float, sentence: str) -> None:
+        """Show how much (0..1) is done, and of what."""
+        self.ui.progressBar.setValue(round(STEPS * fraction))
+        self.show(sentence)
 
     def allow(self, possible: bool, reason: str) -> None:
         """Whether there is all that a segmentation needs; the reason is the button's tooltip."""
@@ -87,15 +118,15 @@ class RunSection:
     def explain(self, error: UserError, again: Callable[[], None]) -> None:
         """Say why something did not work; if only a license is in the way, ask for it and do it again."""
         if isinstance(error, LicenseNotAccepted) and not license.is_accepted():
-            qt.QTimer.singleShot(0, lambda: self._ask_for_license(error, again))  # not within an event of the engine
+            qt.QTimer.singleShot(0, lambda: self._ask_for_license(again))  # not within an event of the engine
         else:
             self.say(str(error), not isinstance(error, Cancelled))
 
-    def _ask_for_license(self, error: UserError, again: Callable[[], None]) -> None:
-        if license_dialog.ask():
+    def _ask_for_license(self, again: Callable[[], None]) -> None:
+        if license.is_accepted() or license_dialog.ask():  # it may have been accepted meanwhile
             again()
         else:
-            self.say(str(error), True)
+            self.say(f"nothing was downloaded: the {license.NAME} was not accepted.", True)
 
     def log(self, text: str) -> None:
         self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
@@ -110,10 +141,9 @@ class RunSection:
             self.say(str(error), True)
 
     def _progress(self, fraction: float, seconds_left: float | None, stage: str) -> None:
-        self.ui.progressBar.setValue(round(STEPS * fraction))
         left = time_left(seconds_left)
         self.ui.progressBar.format = f"%p%  {left}" if left else "%p%"
-        self.show(f"{doing(stage)} {self._expectation.in_all(seconds_left, stage)}".rstrip())
+        self.progress(fraction, f"{doing(stage)} {self._expectation.in_all(seconds_left, stage)}".rstrip())
 
     def _logged(self, level: str, text: str) -> None:
         self.log(f"Warning: {text}" if level == "warning" else text)
@@ -123,28 +153,22 @@ class RunSection:
             self.ui.warningLabel.setText("\n".join(self._warnings))
             self.ui.warningLabel.setVisible(True)
 
-    def _finished(
-        self, result: Result, volume: Any, model: Model, output: Any, on_shown: Callable[[Any], None]
-    ) -> None:
+    def _put(self, result: Result, volume: Any, model: Model, output: Any, on_shown: Callable[[Any], None]) -> None:
+        """Put a result into the scene."""
         slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         try:
             node = segmenting.show(result, volume, model, output)
         except UserError as error:
-            self._lost(str(error))
+            self.say(str(error), True)
             return
         except Exception:
             logging.exception("the result could not be put into the scene")
-            self._lost("the result could not be put into the scene; Slicer's error log says more.")
+            self.say("the result could not be put into the scene; Slicer's error log says more.", True)
             return
         finally:
             slicer.app.restoreOverrideCursor()
-        self._show_running(False)
         self.say(verdict(result), False)
         on_shown(node)
-
-    def _lost(self, sentence: str) -> None:
-        self._show_running(False)
-        self.say(sentence, True)
 
     def _show_running(self, running: bool) -> None:
         self.running = running
@@ -153,8 +177,9 @@ class RunSection:
             self._warnings = []
             self.ui.warningLabel.setVisible(False)
         else:
-            self._job = None
+            self._cancel, self._uses_scene = None, False
         self.ui.progressBar.setValue(0)
+        self.ui.progressBar.format = "%p%"
         self.ui.progressBar.setVisible(running)
         self.ui.segmentButton.text = "Cancel" if running else "Segment"
         self.ui.segmentButton.setEnabled(running or self._possible)

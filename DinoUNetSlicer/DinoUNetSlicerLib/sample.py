@@ -17,8 +17,8 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 def load_sample(
     engine: Engine, command: EngineCommand, on_done: Callable[[Any], None], on_error: Callable[[UserError], None]
-) -> None:
-    """Ask the engine for the phantom; on_done gets the new volume node."""
+) -> int:
+    """Ask the engine for the phantom; on_done gets the new volume node. Returns the request's id."""
     facts: Event = {}
     voxels = bytearray()
 
@@ -38,7 +38,7 @@ def load_sample(
                 else:
                     on_done(node)
 
-    engine.request(command, {"request": "sample", "seed": SEED}, on_event)
+    return engine.request(command, {"request": "sample", "seed": SEED}, on_event)
 
 
 def _make_node(facts: Event, voxels: bytearray) -> Any:
