@@ -97,6 +97,9 @@ class qSlicerApplication(QtWidgets.QApplication):
         environment = QtCore.QProcessEnvironment.systemEnvironment()
         for name in ("PYTHONHOME", "PYTHONPATH", "LD_LIBRARY_PATH"):
             environment.remove(name)
+        folders = environment.value("PATH").split(os.pathsep)
+        own = str(self._host_home / "bin")
+        environment.insert("PATH", os.pathsep.join(folder for folder in folders if folder != own))
         return environment
 
     def moduleDocumentationUrl(self, moduleName: str) -> str:

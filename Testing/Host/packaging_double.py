@@ -6,6 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import slicer
 from packaging.requirements import Requirement
 
 
@@ -46,9 +47,12 @@ FUNCTIONS = ("load_requirements", "pip_check", "pip_ensure", "pip_install", "pip
 
 
 def load_requirements(path: str | Path) -> list[Requirement]:
-    """The requirements of a requirements.txt; comments and empty lines are left out."""
-    lines = (line.split(" #")[0].strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    """The requirements of a requirements.txt; lines of comments, options of pip and empty lines are left out.
+
+    InvalidRequirement for all else, comments behind a requirement among it.
+    """
+    lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
 
 def pip_check(req) -> bool:
@@ -59,7 +63,6 @@ def pip_check(req) -> bool:
 def pip_ensure(
     requirements,
     constraints=None,
-    no_deps_requirements=None,
     skip_packages=None,
     prompt_install=True,
     prompt_restart=True,
@@ -67,9 +70,15 @@ def pip_ensure(
     skip_in_testing=True,
     show_progress=True,
 ) -> list[str] | None:
-    """Record that these packages are wanted, also where they are there already."""
+    """Record those that are not satisfied as wanted, if there are any.
+
+    Where Slicer runs with --testing nothing is wanted unless skip_in_testing is False.
+    """
     options = {name: value for name, value in locals().items() if name != "requirements"}
-    request = Request("pip_ensure", [str(requirement) for requirement in _requirements(requirements)], options)
+    wanted = [str(requirement) for requirement in _requirements(requirements) if not _satisfied(requirement)]
+    if not wanted or (skip_in_testing and slicer.app.testingEnabled()):
+        return None
+    request = Request("pip_ensure", wanted, options)
     PACKAGING.requests.append(request)
     PACKAGING.on_ensure(request)
     return [] if skip_packages else None
@@ -97,6 +106,6 @@ def _satisfied(requirement: Requirement) -> bool:
     if requirement.marker is not None and not requirement.marker.evaluate():
         return True
     try:
-        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
+        return metadata.version(requirement.name) in requirement.specifier
     except metadata.PackageNotFoundError:
         return False

@@ -78,6 +78,19 @@ def opened(host, choices):
     return host.load_source("DinoUNetSlicer").open()
 
 
+@pytest.fixture
+def plant_package(tmp_path, monkeypatch):
+    """plant_package(name, version): as if this version of a package were installed in Slicer's Python."""
+
+    def plant(name, version):
+        folder = tmp_path / "planted packages" / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+        monkeypatch.syspath_prepend(folder.parent)
+
+    return plant
+
+
 @pytest.fixture(scope="session")
 def phantom():
     """A small phantom CT and its label map."""

@@ -12,6 +12,7 @@ from travelling import TINY, save_named, save_weights
 
 from DinoUNetCore.network.backbone import ViTConfig
 from DinoUNetCore.weights import library, license
+from DinoUNetSlicerLib.errors import LicenseNotAccepted
 
 VARIANT = replace(TINY, vit=ViTConfig(256, 6, 4), timm_model="vit_made_up_dinov3.large_enough_for_progress")  # 19 MB
 BACKBONE, BUNDLE = f"timm/{VARIANT.timm_model}", "somebody/knee"
@@ -97,15 +98,25 @@ def test_the_license_is_asked_for_once_and_the_segmentation_goes_on(host, hub, r
 
 def test_without_the_license_nothing_is_downloaded_and_the_panel_says_why(host, hub, ready, scene):
     nodes = scene.GetNumberOfNodes()
+    sentence = "Nothing was downloaded: the DINOv3 License was not accepted."
     for _ in range(2):  # who has declined may think again
         ready.ui.segmentButton.click()
-        host.wait_until(lambda: "stands under the DINOv3 License" in ready.ui.statusLabel.text, 60, "the sentence")
+        host.wait_until(lambda: sentence in ready.ui.statusLabel.text, 60, "the sentence")
         assert not ready.panel.run.running and ready.ui.segmentButton.enabled
         ready.ui.statusLabel.setText("")
     assert [dialog.title for dialog in host.dialogs.shown] == ["DINOv3 License"] * 2
     assert not license.is_accepted()
     assert not asked(hub, BACKBONE)
     assert scene.GetNumberOfNodes() == nodes
+
+
+def test_who_has_accepted_the_license_meanwhile_is_not_asked_again(host, ready):
+    host.dialogs.answer("question", qt.QMessageBox.Ok)
+    begun = []
+    for _ in range(2):
+        ready.panel.run.explain(LicenseNotAccepted("the weights stand under a license."), lambda: begun.append(None))
+    host.wait_until(lambda: len(begun) == 2, 5, "both")
+    assert len(host.dialogs.shown) == 1
 
 
 def test_the_console_raises_the_sentence_instead_of_asking(host, ready, volume):
@@ -132,6 +143,41 @@ def test_a_download_is_cancelled_at_once(host, hub, ready, wait_for_the_end):
     ready.ui.segmentButton.click()
     wait_for_the_end(ready, 0.5)
     assert "ancelled" in ready.ui.statusLabel.text
+
+
+@pytest.fixture
+def downloading(host, hub, opened, volume):
+    """The module's widget while it brings a model from a hub that does not answer."""
+    hub.faults.hang = True
+    opened.ui.inputVolumeSelector.setCurrentNode(volume)
+    actions = {action.text: action for action in opened.ui.modelMenuButton.menu().actions()}
+    host.dialogs.answer("getText", BUNDLE)
+    actions["Add from Hugging Face..."].trigger()
+    host.wait_until(lambda: asked(hub, BUNDLE), 60, "the download")
+    return opened
+
+
+def test_the_button_cancels_a_models_download_as_well(host, downloading, wait_for_the_end):
+    from DinoUNetSlicerLib import segmenting
+
+    assert (downloading.ui.segmentButton.text, downloading.ui.segmentButton.enabled) == ("Cancel", True)
+    downloading.ui.segmentButton.click()
+    wait_for_the_end(downloading, 0.5)
+    assert "Cancelled; no model was added." in downloading.ui.statusLabel.text
+    assert downloading.ui.segmentButton.text == "Segment"
+    assert segmenting.shared_engine().running  # it was not ended for it
+
+
+def test_nothing_else_is_begun_during_a_download(host, downloading, scene, wait_for_the_end):
+    downloading.ui.sampleDataButton.click()
+    assert "is at work" in downloading.ui.statusLabel.text
+    scene.Clear(False)  # which the download does not need
+    host.process_events(0.2)
+    assert downloading.panel.run.running
+    assert "ancelled" not in downloading.ui.statusLabel.text
+    downloading.ui.segmentButton.click()
+    wait_for_the_end(downloading, 0.5)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -15,6 +15,7 @@ from random_bundle import make_bundle
 
 from DinoUNetCore.dataset.phantom import PHANTOM_LABELS
 from DinoUNetCore.weights import library
+from DinoUNetSlicerLib.parameters import EXTRA_CHANNEL_ROLE
 
 pytestmark = pytest.mark.usefixtures("choices")
 
@@ -172,6 +173,29 @@ def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(
     assert opened.panel.channels.selectors == []
 
 
+def test_selectors_of_channels_go_with_the_parameter_node(host, opened, scene, tmp_path):
+    bundle = make_bundle(channels=("T1", "T2"))
+    bundle.config["name"] = "two channels"
+    bundle.save(tmp_path / "bundle")
+    library.add(tmp_path / "bundle")
+    opened.panel.models.refresh()
+    opened.ui.modelSelector.setCurrentIndex(1)
+    nodes = [scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in ("first", "second")]
+    (selector,) = opened.panel.channels.selectors
+    selector.setCurrentNode(nodes[1])
+    parameter_node = opened.logic.rawParameterNode()
+    role = EXTRA_CHANNEL_ROLE.format(1)
+    assert parameter_node.GetNodeReference(role) is nodes[1]
+
+    chosen = opened.panel.channels._chosen
+    opened.panel.use(None, None)  # as when the scene closes, or the module is reloaded
+    assert opened.panel.channels.selectors == []
+    chosen(1, None)  # what a selector says at the very end
+    assert parameter_node.GetNodeReference(role) is nodes[1]
+    opened.panel.use(opened.logic.getParameterNode(), parameter_node)
+    assert opened.panel.channels.nodes == [nodes[1]]
+
+
 def test_a_device_can_be_typed(host, opened, volume):
     for text in ("c", "cu", "cuda", "cuda:", "cuda:1", "cuda:", "cuda", "", "c", "cpu"):
         opened.ui.deviceSelector.setEditText(text)
@@ -221,6 +245,22 @@ def test_unloading_ends_the_process(host, opened):
     assert not segmenting.shared_engine().running
 
 
+def test_an_engine_that_fails_at_once_is_not_said_to_be_starting(host, opened):
+    opened.ui.engineSelector.setCurrentIndex(2)
+    opened.ui.engineCommandEdit.setText('""')  # no program: Qt says so before anything is started
+    opened.ui.engineCommandEdit.editingFinished.emit()
+    opened.ui.checkEngineButton.click()
+    assert "cannot be started" in opened.ui.statusLabel.text
+
+
+def test_the_3d_button_is_its_own_master(opened, scene):
+    segmentation = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
+    opened.ui.outputSelector.setCurrentNode(segmentation)
+    assert not opened.ui.show3DButton.enabled
+    opened.ui.outputSelector.setCurrentNode(None)
+    assert not opened.ui.show3DButton.enabled
+
+
 def test_closing_slicer_leaves_no_process(host, volume):
     loaded = host.load_source("DinoUNetSlicer")
     widget = loaded.open()
@@ -232,9 +272,16 @@ def test_closing_slicer_leaves_no_process(host, volume):
     assert not processes.running()
 
 
-def test_packages_are_shown_and_installed_by_slicers_tools(host, opened):
+def test_packages_are_shown_and_installed_by_slicers_tools(host, opened, plant_package):
     assert "torch" in opened.ui.packagesLabel.text
-    opened.panel.packages.install()
+    assert not opened.ui.installButton.enabled
+    plant_package("timm", "0.9.2")
+    opened.panel.packages.refresh()
+    cursors = []
+    host.packaging.on_ensure = lambda request: cursors.append(slicer.app.overrideCursor())
+    opened.ui.installButton.click()
+    assert cursors == [None]  # a wait cursor would lie over Slicer's questions
+    assert "still missing: timm" in opened.ui.statusLabel.text
     requests = {request.function: request for request in host.packaging.requests}
     options = requests["pip_ensure"].options
     assert {"SimpleITK", "numpy", "vtk", "torch", "torchvision"} <= set(options["skip_packages"])

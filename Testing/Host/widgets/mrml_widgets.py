@@ -49,9 +49,11 @@ class qMRMLSegmentationShow3DButton(ctkMenuButton):
         return self._host_node
 
     def setSegmentationNode(self, node) -> None:
-        """Show another segmentation's state."""
+        """Show another segmentation's state; nothing happens if it is the same one."""
         if node is not None and not node.IsA("vtkMRMLSegmentationNode"):
             raise ValueError(f"{node.GetClassName()} is not a vtkMRMLSegmentationNode")
+        if node is self._host_node:
+            return
         if self._host_observer is not None:
             self._host_observer.remove()
         self._host_node = node

@@ -1,6 +1,7 @@
 """Fixtures for tests of the module: nodes with known geometry, and the real engine."""
 
 import sys
+import textwrap
 
 import pytest
 import slicer
@@ -32,6 +33,29 @@ def make_transform(scene):
         if parent is not None:
             node.SetAndObserveTransformNodeID(parent.GetID())
         return node
+
+    return make
+
+
+@pytest.fixture
+def client(scene):
+    """A client of engines."""
+    from DinoUNetSlicerLib.engine import Engine
+
+    client = Engine()
+    yield client
+    client.stop()
+
+
+@pytest.fixture
+def program(tmp_path):
+    """program(source): a command that runs Python source in place of an engine."""
+    from DinoUNetSlicerLib.engine_command import EngineCommand
+
+    def make(source):
+        path = tmp_path / "engine with blanks.py"
+        path.write_text(textwrap.dedent(source), encoding="utf-8")
+        return EngineCommand(sys.executable, (str(path),), True)
 
     return make
 

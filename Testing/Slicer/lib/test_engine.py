@@ -2,12 +2,12 @@
 
 import os
 import sys
-import textwrap
+from pathlib import Path
 
 import pytest
+import slicer
 
-from DinoUNetSlicerLib.engine import Engine
-from DinoUNetSlicerLib.engine_command import COMMAND_LINE, EngineCommand, make_command, split_command
+from DinoUNetSlicerLib.engine_command import COMMAND_LINE, OTHER_PYTHON, EngineCommand, make_command, split_command
 from DinoUNetSlicerLib.errors import UserError
 
 
@@ -27,25 +27,6 @@ class Answers:
     @property
     def last(self):
         return self.events[-1][0]
-
-
-@pytest.fixture
-def client(scene):
-    client = Engine()
-    yield client
-    client.stop()
-
-
-@pytest.fixture
-def program(tmp_path):
-    """program(source): a command that runs Python source in place of an engine."""
-
-    def make(source):
-        path = tmp_path / "engine with blanks.py"
-        path.write_text(textwrap.dedent(source), encoding="utf-8")
-        return EngineCommand(sys.executable, (str(path),), True)
-
-    return make
 
 
 def ask(client, command, host, fields=None, data=None):
@@ -74,10 +55,31 @@ def test_a_program_that_cannot_be_started_is_named(client, host):
     assert not client.running
 
 
+def test_a_request_that_cannot_be_sent_leaves_the_client_idle(client, engine, host):
+    with pytest.raises(TypeError):
+        client.request(EngineCommand(sys.executable, None, True), {"request": "hello"}, Answers())
+    assert not client.busy and not client.running
+    from DinoUNetSlicerLib.engine_command import load_choice
+
+    assert ask(client, make_command(*load_choice()), host).last["event"] == "result"
+
+
 def test_an_engine_that_dies_is_reported_with_its_last_words(client, host, program):
     answers = ask(client, program("import sys; sys.stderr.write('no torch here\\n'); sys.exit(7)"), host)
     assert "ended unexpectedly (exit code 7): no torch here" in answers.last["message"]
     assert not client.busy
+
+
+def test_of_an_engine_that_crashes_memory_is_suspected(client, host, program):
+    answers = ask(client, program("import os; os.abort()"), host)
+    assert "perhaps as memory ran out; try again" in answers.last["message"]
+    launcher = """
+        import sys
+        sys.stderr.write("loading the model\\n[/opt/Slicer/bin/python-real] exit abnormally - Report the problem.\\n")
+        sys.exit(1)
+    """
+    answers = ask(client, program(launcher), host)
+    assert "(exit code 1), perhaps as memory ran out: loading the model" in answers.last["message"]
 
 
 def test_after_a_death_the_next_request_starts_a_new_engine(client, engine, host, program):
@@ -151,6 +153,36 @@ def test_data_that_cannot_be_had_ends_its_request_alone(client, engine, host):
     answers = ask(client, command, host, put, iter([bytes(1000)]))
     assert answers.last["code"] == "bad_input"
     assert client._process is process
+
+
+@pytest.mark.parametrize("name", ["json", "torch"])
+def test_files_in_slicers_current_folder_are_not_taken_for_libraries(
+    client, engine, host, tmp_path, monkeypatch, name
+):
+    from DinoUNetSlicerLib.engine_command import load_choice
+
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was run')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert ask(client, make_command(*load_choice()), host).last["event"] == "result"
+
+
+def test_interpreters_are_looked_for_where_slicer_was_started(scene, monkeypatch):
+    own = Path(slicer.app.slicerHome) / "bin"
+    name = "planted.exe" if os.name == "nt" else "planted"
+    planted = own / name
+    planted.write_text("", encoding="utf-8")
+    planted.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(own), str(Path(sys.executable).parent)]))
+    try:
+        with pytest.raises(UserError, match="no interpreter planted"):
+            make_command(OTHER_PYTHON, "planted")
+        # So does Windows spell it.
+        monkeypatch.setattr(slicer.util, "startupEnvironment", lambda: {"Path": os.environ["PATH"]})
+        with pytest.raises(UserError, match="no interpreter planted"):
+            make_command(OTHER_PYTHON, "planted")
+        assert make_command(OTHER_PYTHON, Path(sys.executable).name).program
+    finally:
+        planted.unlink()
 
 
 def test_a_wrapper_that_prints_a_banner_and_changes_folder_works(client, remote_command, host):

@@ -21,6 +21,7 @@ def not_accepted(scene, monkeypatch, tmp_path):
 def test_it_links_to_the_license_and_does_not_accept_by_itself(scene):
     box = license_dialog._message_box()
     assert f'href="{license.URL}"' in box.text
+    assert "The backbone stands under the DINOv3 License" in box.text  # not the computer, which was named last
     assert [box.button(kind).text for kind in (qt.QMessageBox.Ok, qt.QMessageBox.Cancel)] == ["Accept", "Cancel"]
     assert box.defaultButton() is box.button(qt.QMessageBox.Cancel)
     box.deleteLater()

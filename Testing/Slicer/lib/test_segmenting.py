@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import qt
 import SimpleITK as sitk
 import slicer
 import torch
@@ -168,6 +169,26 @@ def image_of_node(node):
     image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
     image.SetOrigin(matrix[:3, 3].tolist())
     return image
+
+
+def test_waiting_handles_many_events_a_round(scene):
+    """What the engine sends comes as many events, and each round is followed by a pause."""
+    from DinoUNetSlicerLib import segmenting
+
+    handled, rounds = [], []
+
+    def handle():
+        handled.append(None)
+        if len(handled) < 500:
+            qt.QTimer.singleShot(0, handle)
+
+    def ended():
+        rounds.append(None)
+        return len(handled) == 500
+
+    handle()
+    segmenting.wait_until(ended)
+    assert len(rounds) < 250
 
 
 def test_a_single_slice_is_segmented(logic, phantom, segmenter, make_volume):
