@@ -15,6 +15,7 @@ from DinoUNetCore.network.variants import VARIANTS
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.weights.dinov3 import HUB, comes_from_hub, find_backbone, load_backbone
 from DinoUNetCore.weights.placement import TRAINING_RESERVE, choose_placement, place_backbone
+from DinoUNetCore.weights.timm_names import variant_of
 
 
 def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = print) -> DinoUNet:
@@ -26,6 +27,11 @@ def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = pr
     channels, device = len(plan.channel_names) * plan.context_slices, choose_device(settings.device)
     variant, source = VARIANTS[settings.variant], settings.backbone_source
     if comes_from_hub(source) and source != HUB:
+        if variant_of(source) != settings.variant:  # told before a licence is asked for and gigabytes are downloaded
+            raise UserError(
+                f"{source} is not the name of weights for the variant {settings.variant}; give another --backbone or "
+                "--variant."
+            )
         variant = replace(variant, timm_model=source)
     weights = None if source == "random" else find_backbone(source, variant.timm_model)
     if weights is not None:

@@ -296,6 +296,13 @@ def test_a_frozen_backbone_from_a_file_is_named_and_not_stored(dataset, tmp_path
     assert (written == sitk.GetArrayViewFromImage(labels)).all()
 
 
+@pytest.mark.parametrize("name", ["vit_smal_patch16_dinov3_qkvb.lvd1689m", "vit_base_patch16_dinov3_qkvb.sat493m"])
+def test_timm_s_name_of_other_weights_is_refused_before_a_download(dataset, tmp_path, name):
+    with pytest.raises(UserError, match="not the name of weights for the variant small"):
+        main([str(dataset), "-o", str(tmp_path / "run"), "--variant", "small", "--backbone", name])
+    assert not (tmp_path / "run").exists()
+
+
 def test_minutes_fix_the_number_of_epochs_once(dataset, tmp_path, capsys):
     main([str(dataset), "-o", str(tmp_path / "run"), *QUICK, "--minutes", "0.01"])
     state = json.loads((tmp_path / "run" / "checkpoints" / "last.json").read_text(encoding="utf-8"))

@@ -21,16 +21,6 @@ from DinoUNetCore.weights.tensors import tensors_sha256
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """The library's folder, which does not exist yet; nothing is to be had from elsewhere."""
-    monkeypatch.setenv(library.VARIABLE, str(tmp_path / "library"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no hub"))
-    for name in ("DINOUNET_ACCEPT_DINOV3_LICENSE", "DINOUNET_BACKBONE"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "library"
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     return make_travelling(tmp_path_factory.mktemp("saved") / "bundle")

@@ -35,16 +35,6 @@ MODEL = ["README.md", "config.json", "model.safetensors"]
 BACKBONE = ["backbone/LICENSE.md", "backbone/backbone.json", "backbone/model.safetensors"]
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
-    """The library's folder, which does not exist yet; nothing is to be had from elsewhere."""
-    monkeypatch.setenv(library.VARIABLE, str(tmp_path / "library"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "no hub"))
-    for name in ("DINOUNET_ACCEPT_DINOV3_LICENSE", "DINOUNET_BACKBONE"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path / "library"
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """small/: a bundle of the variant small that names its backbone; public/: the backbone as timm has it.
