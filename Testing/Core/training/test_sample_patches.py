@@ -2,11 +2,16 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import permutations, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from equal_cases import make_set
 from small_dataset import write_small_dataset
+from smooth_images import reordered
 
 from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
@@ -63,3 +68,29 @@ def test_a_case_without_labels_shows_its_middle(tmp_path):
     empty = replace(case, slices_with={0: list(range(case.shape[0]))})
     patches = choose_patches(empty, plan, 2, Counter())
     assert [patch.slice_index for patch in patches] == [1, 4]
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.35])
+def test_however_a_case_is_stored_the_same_patches_are_shown(tmp_path, turn):
+    """All 48 axis orders and flips, upright and in a tilted direction (turn: radians about the body's long axis)."""
+    folder = write_small_dataset(tmp_path / "set", cases=1)
+    files = [next((folder / name).glob("*.nii.gz")) for name in ("imagesTr", "labelsTr")]
+    images = [sitk.ReadImage(str(file)) for file in files]
+    cos, sin = np.cos(turn), np.sin(turn)
+    plan, expected = None, None
+    for permutation in permutations(range(3)):
+        for flips in product((False, True), repeat=3):
+            for file, image in zip(files, images, strict=True):
+                image.SetDirection((cos, -sin, 0, sin, cos, 0, 0, 0, 1))
+                sitk.WriteImage(reordered(image, permutation, flips), str(file))
+            dataset = read_dataset(folder)
+            plan = plan or make_plan(dataset, make_fingerprint(dataset), "tiny", patch_size=[64, 64])
+            with TemporaryDirectory(dir=tmp_path) as place:
+                (case,) = prepare_cases(dataset, plan, Path(place) / "prepared").values()
+                patches = choose_patches(case, plan, 4, Counter())
+                found = [(patch.slice_index, patch.centre, patch.image.copy(), patch.label.copy()) for patch in patches]
+            expected = expected or found
+            for one, other in zip(found, expected, strict=True):
+                assert one[:2] == other[:2]
+                np.testing.assert_allclose(one[2], other[2], atol=2e-3)  # sums in another order, kept as float16
+                np.testing.assert_array_equal(one[3], other[3])
