@@ -13,7 +13,7 @@ import qt
 import slicer
 
 from DinoUNetCore.weights import license
-from DinoUNetSlicerLib import license_dialog, segmenting
+from DinoUNetSlicerLib import license_dialog, segmenting, surfaces
 from DinoUNetSlicerLib.errors import Cancelled, LicenseNotAccepted, UserError
 from DinoUNetSlicerLib.job import Order
 from DinoUNetSlicerLib.models import Model
@@ -157,7 +157,7 @@ class RunSection:
         """Put a result into the scene."""
         slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         try:
-            node = segmenting.show(result, volume, model, output)
+            node = segmenting.show(result, volume, model, output, surfaces.make_by_and_by)
         except UserError as error:
             self.say(str(error), True)
             return

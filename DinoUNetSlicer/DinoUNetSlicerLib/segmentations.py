@@ -4,6 +4,7 @@ All segments of one result share one label map inside the segmentation (a layer)
 memory than one, and nothing is computed per structure.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,10 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.volume.writing import terminology_entry
+from DinoUNetSlicerLib import surfaces
 from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.regions import Box, whole_box
-
-BINARY_LABELMAP, CLOSED_SURFACE = "Binary labelmap", "Closed surface"  # Slicer's names of representations
+from DinoUNetSlicerLib.surfaces import BINARY_LABELMAP
 
 
 @dataclass(frozen=True)
@@ -64,40 +65,35 @@ def check_output(node, volume) -> None:
         )
 
 
-def fill(node, volume, result: Result) -> None:
+def fill(node, volume, result: Result, make_surfaces: Callable[[Any], None] = surfaces.make) -> None:
     """Put a result into a segmentation node.
 
     Segments with the names of the model's structures are replaced (outside the region they stay as they are), all
     others are left alone. The node gets the volume's grid as its reference, its transform and its subject.
 
-    Surfaces that are shown follow: Slicer makes those of the new segments while they are added, in the thread of the
-    user interface, about half a second for a large organ; callers show a wait cursor. Hidden ones are dropped; "Show
-    3D" makes them when they are wanted.
+    Surfaces that are shown follow: `make_surfaces` makes those of the new segments. Hidden ones are dropped; "Show 3D"
+    makes them when they are wanted.
     """
     check_output(node, volume)
     segmentation = node.GetSegmentation()
     is_new = not segmentation.GetNumberOfSegments()
-    keep_surfaces = segmentation.ContainsRepresentation(CLOSED_SURFACE) and _is_shown_in_3d(node)
+    shown = surfaces.are_shown(node)
     modified = node.StartModify()
     try:
-        if not keep_surfaces:
-            segmentation.RemoveRepresentation(CLOSED_SURFACE)
+        others = surfaces.take_away(node)  # or Slicer would make those of the new segments while they are added
         layers = _layers(node, volume, result)
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        _replace_segments(segmentation, volume, result, layers)
+        replaced = _replace_segments(segmentation, volume, result, layers)
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         _note_origin(node, result)
+        if shown:
+            surfaces.put_back(node, {key: surface for key, surface in others.items() if key not in replaced})
     finally:
         node.EndModify(modified)
-    if keep_surfaces:  # adding to a segmentation whose only segment was replaced did not make them
-        node.CreateClosedSurfaceRepresentation()
+    if shown:
+        make_surfaces(node)
     if is_new:  # one with segments lies where its user has put it
         _put_beside(node, volume)
-
-
-def _is_shown_in_3d(node) -> bool:
-    display = node.GetDisplayNode()
-    return display is not None and bool(display.GetVisibility() and display.GetVisibility3D())
 
 
 def segments_by_name(segmentation) -> dict[str, str]:
@@ -196,8 +192,12 @@ def _bounding_box(values: np.ndarray) -> tuple[slice, ...] | None:
     return tuple(box)
 
 
-def _replace_segments(segmentation, volume, result: Result, layers: list[Layer]) -> None:
-    """Remove the old segments of the model's structures and put the new ones in their places, under their ids."""
+def _replace_segments(segmentation, volume, result: Result, layers: list[Layer]) -> set[str]:
+    """Remove the old segments of the model's structures and put the new ones in their places, under their ids.
+
+    Returns the ids of those that were removed.
+    """
+    removed = set()
     ids = segments_by_name(segmentation)
     images = {value: (image, number) for image, numbers in layers for value, number in numbers.items()}
     for label in result.structures:
@@ -206,6 +206,7 @@ def _replace_segments(segmentation, volume, result: Result, layers: list[Layer])
         following = _id_after(segmentation, identity) if identity else ""
         if identity:
             segmentation.RemoveSegment(identity)
+            removed.add(identity)
         if label.value not in images:
             continue
         image, number = images[label.value]
@@ -220,6 +221,7 @@ def _replace_segments(segmentation, volume, result: Result, layers: list[Layer])
         segment.AddRepresentation(BINARY_LABELMAP, image)
         segment.SetLabelValue(number)
         segmentation.AddSegment(segment, identity, following)
+    return removed
 
 
 def _id_after(segmentation, identity: str) -> str:

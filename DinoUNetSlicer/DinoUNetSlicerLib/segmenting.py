@@ -8,6 +8,7 @@ from typing import Any
 import qt
 import slicer
 
+from DinoUNetSlicerLib import surfaces
 from DinoUNetSlicerLib.engine import Engine
 from DinoUNetSlicerLib.engine_command import load_choice, make_command
 from DinoUNetSlicerLib.errors import UserError
@@ -80,8 +81,16 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)  # leave the processor to the engine
 
 
-def show(result: Result, volume: Any, model: Model, output: Any = None) -> Any:
+def show(
+    result: Result,
+    volume: Any,
+    model: Model,
+    output: Any = None,
+    make_surfaces: Callable[[Any], None] = surfaces.make,
+) -> Any:
     """Put a result into the segmentation node `output`, or into a new one; returns the node.
+
+    make_surfaces: makes the surfaces that an output already shows (of `surfaces`: now, or by and by).
 
     UserError, with nothing changed, if the volume or the output have left the scene meanwhile.
     """
@@ -91,5 +100,5 @@ def show(result: Result, volume: Any, model: Model, output: Any = None) -> Any:
     if output is not None:
         check_output(output, volume)
     node = output or new_segmentation(f"{volume.GetName()} {model.name}")
-    fill(node, volume, result)
+    fill(node, volume, result, make_surfaces)
     return node
