@@ -17,6 +17,8 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json, write_json
 from DinoUNetCore.metrics import METRICS, TOLERANCE, evaluate_case, mean, present_values, summarise
 from DinoUNetCore.volume.endings import ENDINGS, strip_ending
+from DinoUNetCore.volume.label_scheme import BACKGROUND, LabelScheme
+from DinoUNetCore.volume.label_table import read_label_scheme
 
 if TYPE_CHECKING:
     from DinoUNetCore.volume.volume import Grid
@@ -37,9 +39,9 @@ def evaluate(
 ) -> dict:
     """Measure all cases. `predictions` and `labels` are two files, two folders, or a file and a folder.
 
-    dataset: a dataset.json with the names of the label values; None: the one beside the folder of `labels`, else the
-    values are the names. tolerance: of the NSD. allow_missing: leave out labels without a prediction instead of
-    refusing them.
+    dataset: a dataset.json with the names of the label values, its regions, and the value of ignored voxels; None: the
+    one beside the folder of `labels`, else the values are the names. tolerance: of the NSD. allow_missing: leave out
+    labels without a prediction instead of refusing them.
 
     Returns what `metrics.summarise` returns, and "nsd_tolerance". The unit is "pixel" where the labels are pictures,
     whose files store a printer's resolution, else "mm". Every mistake is a UserError naming the file.
@@ -51,15 +53,15 @@ def evaluate(
 
     pairs = find_pairs(predictions, labels, allow_missing=allow_missing)
     dataset = dataset or _dataset_beside(labels)
-    table = read_labels(dataset) if dataset else None
+    scheme = read_labels(dataset) if dataset else None
     cases = {}
     units: dict[str, Path] = {}  # each with the first label map that is measured in it
     for name, (prediction, label) in tqdm(pairs.items(), desc="Evaluating", unit="case", disable=None):
-        cases[name], unit = _evaluate_files(prediction, label, table, dataset, tolerance)
+        cases[name], unit = _evaluate_files(prediction, label, scheme, dataset, tolerance)
         units.setdefault(unit, label)
         if len(units) > 1:
             raise UserError(f"{units['pixel']} is measured in pixels and {units['mm']} in mm; evaluate them apart.")
-    if table is None:
+    if scheme is None:
         cases = _in_order_of_values(cases)
     return summarise(cases, *units) | {"nsd_tolerance": tolerance}
 
@@ -97,21 +99,15 @@ def find_pairs(predictions: Path, labels: Path, *, allow_missing: bool = False) 
     return {name: (predicted[name], expected[name]) for name in common}
 
 
-def read_labels(dataset: Path) -> dict[str, int]:
-    """The names and values of the labels in an nnU-Net v2 dataset.json."""
+def read_labels(dataset: Path) -> LabelScheme:
+    """What the label values in an nnU-Net v2 dataset.json mean."""
     content = read_json(dataset)
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, dict) or not labels:
         raise UserError(f'{dataset} has no table "labels"; it should look like {{"background": 0, "liver": 1}}.')
-    for name, value in labels.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise UserError(
-                f"label {name!r} in {dataset} has the value {value!r}; give every label one whole number from 0 up "
-                "(regions of several values cannot be evaluated)."
-            )
-    if len(set(labels.values())) < len(labels):
-        raise UserError(f"{dataset} gives the same value to two labels; give each its own.")
-    return labels
+    if BACKGROUND not in labels.values():  # nothing is measured there, so it need not be named
+        content = {**content, "labels": {"background": BACKGROUND, **labels}}
+    return read_label_scheme(content, dataset)
 
 
 def report(summary: dict) -> str:
@@ -191,7 +187,7 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
 
 
 def _evaluate_files(
-    prediction: Path, label: Path, table: dict[str, int] | None, dataset: Path | None, tolerance: float
+    prediction: Path, label: Path, scheme: LabelScheme | None, dataset: Path | None, tolerance: float
 ) -> tuple[dict[str, dict], str]:
     """What `metrics.evaluate_case` returns, and the unit of its distances."""
     from DinoUNetCore.volume.reading import is_picture, read_label_map
@@ -206,13 +202,12 @@ def _evaluate_files(
             "resample one onto the other's grid with nearest neighbours, or correct its header."
         )
     arrays = [channel_arrays(image)[0] for image in images]
-    predicted = _checked_values(prediction, arrays[0], table, dataset)
-    expected = _checked_values(label, arrays[1], table, dataset)
-    if table is None:
-        table = {str(value): value for value in sorted({*predicted, *expected})}
+    predicted = _checked_values(prediction, arrays[0], scheme, dataset)
+    expected = _checked_values(label, arrays[1], scheme, dataset)
+    structures = scheme.structures if scheme else {str(value): value for value in sorted({*predicted, *expected})}
     unit = "pixel" if grid.size[2] == 1 and is_picture(label) else "mm"
     spacing = (1.0, 1.0, 1.0) if unit == "pixel" else grid.spacing[::-1]
-    return evaluate_case(*arrays, spacing, table, tolerance=tolerance), unit
+    return evaluate_case(*arrays, spacing, structures, tolerance=tolerance), unit
 
 
 def _difference(grid: "Grid", other: "Grid", picture: bool) -> str:
@@ -228,13 +223,13 @@ def _difference(grid: "Grid", other: "Grid", picture: bool) -> str:
     return grid.difference(other)
 
 
-def _checked_values(path: Path, array: np.ndarray, table: dict[str, int] | None, dataset: Path | None) -> list[int]:
-    """The values above 0 in a label map, all of which the table names."""
+def _checked_values(path: Path, array: np.ndarray, scheme: LabelScheme | None, dataset: Path | None) -> list[int]:
+    """The values above 0 in a label map, all of which the scheme knows."""
     try:
         values = present_values(array)
     except ValueError as error:
         raise UserError(f"{path} cannot be evaluated: {error}; correct the file.") from None
-    unknown = [] if table is None else sorted(set(values) - set(table.values()))
+    unknown = [] if scheme is None else sorted(set(values) - set(scheme.known_values))
     if unknown:
         shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
         raise UserError(

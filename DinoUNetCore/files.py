@@ -1,5 +1,6 @@
 """Atomic writes: a file is either there, whole, or not there at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,12 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from DinoUNetCore.errors import UserError
 
 PARTIAL = ".partial-"
 """How the names of files begin that are being written."""
+
+_ZEROS = bytes(1 << 20)
 
 
 @contextmanager
@@ -43,6 +46,19 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def reserve(file: BinaryIO, size: int) -> None:
+    """Claim `size` bytes behind what was written: on a disk that fills up later, a memory map ends the process."""
+    file.flush()
+    try:
+        os.posix_fallocate(file.fileno(), file.tell(), size)
+    except (AttributeError, OSError) as error:  # not on this system, or not on this disk
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        for start in range(0, size, len(_ZEROS)):
+            file.write(_ZEROS[: size - start])
+        file.flush()
 
 
 def give_usual_permissions(path: Path) -> None:

@@ -28,11 +28,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.volume.label_scheme import IGNORE
 
 METRICS = ("dice", "hd95", "asd", "assd", "nsd")
 TOLERANCE = 1.0  # mm or pixels
 MOST_BOXES = 65535  # up to this value of a label, a table with a place for every value is small
-IGNORE = "ignore"  # nnU-Net's name for voxels that nobody judged
 
 Box = tuple[slice, ...]
 
@@ -41,7 +41,7 @@ def evaluate_case(
     prediction: np.ndarray,
     reference: np.ndarray,
     spacing: Sequence[float],
-    labels: Mapping[str, int],
+    labels: Mapping[str, int | Sequence[int]],
     *,
     tolerance: float = TOLERANCE,
 ) -> dict[str, dict]:
@@ -49,8 +49,9 @@ def evaluate_case(
 
     prediction, reference: label maps of the same shape, whole numbers from 0 up, 1 to 3 axes.
     spacing: along each axis, in the arrays' order of axes (the reverse of SimpleITK's for its arrays).
-    labels: name -> value. The background (value 0) is no class. Voxels whose reference has the label named "ignore"
-        count as background in both maps. Values without a name are not looked at: see `present_values`.
+    labels: name -> value, or the values of a region, which may overlap others. The background (value 0) is no class.
+        Voxels whose reference has the label named "ignore" count as background in both maps. Values without a name are
+        not looked at: see `present_values`.
     tolerance: for `nsd`, in the unit of `spacing`.
 
     Returns {name: {"dice", "hd95", "asd", "assd", "nsd": float or None, "prediction_voxels", "reference_voxels": int}}.
@@ -70,8 +71,9 @@ def evaluate_case(
     diagonal = math.hypot(*(size * step for size, step in zip(prediction.shape, spacing_used, strict=True)))
     results = {}
     for name, value in classes.items():
-        predicted = _Region(prediction, value, prediction_boxes.get(value), spacing_used)
-        expected = _Region(reference, value, reference_boxes.get(value), spacing_used)
+        values = [value] if isinstance(value, int) else list(value)
+        predicted = _Region(prediction, values, prediction_boxes, spacing_used)
+        expected = _Region(reference, values, reference_boxes, spacing_used)
         results[name] = _compare(predicted, expected, diagonal, tolerance)
     return results
 
@@ -109,19 +111,29 @@ def present_values(array: np.ndarray) -> list[int]:
 
 
 class _Region:
-    """The voxels of one class in one map: how many, and the centres of those at its surface."""
+    """The voxels of one class, or of several as one, in a map: how many, and the centres of those at their surface.
+
+    boxes: of the map's values. box: around those of the class; None where it is empty.
+    """
 
     # scipy directly, not monai.metrics: MONAI 1.6 gives the same numbers (the tests compare them) from the same scipy
     # functions, but finds all surfaces and distances anew for each metric, in float32 copies (5 times slower), takes
     # seconds to import, and cannot measure a one-slice volume in 2D by itself.
-    def __init__(self, array: np.ndarray, value: int, box: Box | None, spacing: Sequence[float]):
-        self.array, self.value, self.box, self.spacing = array, value, box, spacing
-        self.voxels = 0 if box is None else int(np.count_nonzero(array[box] == value))
+    def __init__(self, array: np.ndarray, values: list[int], boxes: Mapping[int, Box], spacing: Sequence[float]):
+        self.array, self.spacing = array, spacing
+        self.values = [value for value in values if value in boxes]
+        self.box = _around([boxes[value] for value in self.values])
+        self.voxels = 0 if self.box is None else int(np.count_nonzero(self.inside(self.box)))
+
+    def inside(self, box: Box) -> np.ndarray:
+        """Which voxels of a box belong to the class."""
+        part = self.array[box]
+        return part == self.values[0] if len(self.values) == 1 else np.isin(part, self.values)
 
     def surface(self) -> np.ndarray:
         """(points, axes) float64, in the spacing's unit from the centre of the array's first voxel."""
         ndimage, _ = _scipy()
-        inside = self.array[self.box] == self.value
+        inside = self.inside(self.box)
         points = np.argwhere(inside & ~ndimage.binary_erosion(inside))  # border_value 0: the image's border is surface
         return (points + [part.start for part in self.box]) * self.spacing
 
@@ -133,7 +145,7 @@ def _compare(predicted: _Region, expected: _Region, diagonal: float, tolerance: 
     if not predicted.voxels or not expected.voxels:
         return {"dice": 0.0, "hd95": diagonal, "asd": diagonal, "assd": diagonal, "nsd": 0.0} | counts
     box = predicted.box  # no common voxel lies outside it
-    common = np.count_nonzero((predicted.array[box] == predicted.value) & (expected.array[box] == expected.value))
+    common = np.count_nonzero(predicted.inside(box) & expected.inside(box))
     _, spatial = _scipy()
     predicted_surface, expected_surface = predicted.surface(), expected.surface()
     there = spatial.KDTree(expected_surface).query(predicted_surface)[0]
@@ -168,6 +180,14 @@ def _boxes(array: np.ndarray) -> dict[int, Box]:
         return {value: box for value, box in enumerate(ndimage.find_objects(array), start=1) if box is not None}
     values, numbers = _numbered(array)
     return dict(zip(values, ndimage.find_objects(numbers), strict=True))
+
+
+def _around(boxes: Sequence[Box]) -> Box | None:
+    """The smallest box that holds all; None for none."""
+    if not boxes:
+        return None
+    sides = zip(*boxes, strict=True)  # along each axis
+    return tuple(slice(min(side.start for side in axis), max(side.stop for side in axis)) for axis in sides)
 
 
 def _numbered(array: np.ndarray) -> tuple[list[int], np.ndarray]:

@@ -86,13 +86,14 @@ def _write(planned: "Planned", folder: Path, resample_channels: bool) -> None:
     planned.fingerprint.save(folder / FINGERPRINT)
     made.save(folder / PLAN)
     draw_fingerprint(folder / FINGERPRINT_PICTURE, made, planned.fingerprint)
-    samples = plan_for_samples(made, planned.fingerprint, SAMPLE_CASES[made.dimension])
+    count = max(1, SAMPLE_CASES[made.dimension] // len(made.planes))
+    samples = plan_for_samples(made, planned.fingerprint, count)
     # Windows keeps mapped files until the process ends
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as prepared, progress_bar("preparing samples") as bar:
         cases = prepare_cases(
             planned.dataset, samples, Path(prepared), resample_channels=resample_channels, progress=bar
         )
-        in_order = [cases[name] for name in samples.folds[0]]
+        in_order = [case for name in samples.folds[0] for case in cases[name]]
         draw_samples(folder / SAMPLES_PICTURE, made, planned.fingerprint, in_order)
     say(
         f"\nIn {folder}:\n"

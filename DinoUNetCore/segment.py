@@ -2,7 +2,7 @@
 
 import sys
 import time
-from argparse import ArgumentTypeError, HelpFormatter, Namespace
+from argparse import ArgumentTypeError, BooleanOptionalAction, HelpFormatter, Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,28 +11,72 @@ from typing import TYPE_CHECKING
 from DinoUNetCore.command_line import Parser, add_license_option, run, with_license
 from DinoUNetCore.durations import in_words
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.planning_options import plane_names
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
     from DinoUNetCore.inference.cases import InputCase
     from DinoUNetCore.inference.segmenter import Segmenter
+    from DinoUNetCore.training.processes import Processes
     from DinoUNetCore.volume.labels import Label
+    from DinoUNetCore.weights.bundle import ModelBundle
 
 LONG = 30.0  # seconds; a run on a CPU that takes longer is announced
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Segment as the command line says."""
+    """Segment as the command line says; the processes that torchrun has started share the cases."""
     options = _parse(arguments)
 
-    from DinoUNetCore.device import choose_device
-    from DinoUNetCore.inference.cases import check_writable, choose_outputs, find_cases
+    from DinoUNetCore.training.processes import joined
+
+    with joined() as processes:
+        _segment(options, processes)
+
+
+def _segment(options: Namespace, processes: "Processes") -> None:
     from DinoUNetCore.inference.segmenter import Segmenter
+    from DinoUNetCore.training.processes import AgreedError
     from DinoUNetCore.weights.bundle_reading import load_bundle
 
-    choose_device(options.device)  # a mistyped device is told before anything is read
-    bundle = load_bundle(options.model, options.backbone)
+    processes.choose_device(options.device)  # a mistyped device is told before anything is read
+    bundle = processes.first_goes_ahead(lambda: load_bundle(options.model, options.backbone))
+    count, waiting = processes.first_decides(lambda: _find(bundle, options))
+    if not waiting:
+        return
+    make_segmenter = partial(
+        Segmenter,
+        bundle,
+        options.device,
+        batch_size=options.batch_size,
+        mirror=options.mirror,
+        planes=options.planes,
+        keep_largest=options.keep_largest,
+        threads=options.threads,
+        precision=options.precision,
+        say=_warn if processes.first else _silent,
+    )
+    segmenter = processes.first_goes_ahead(lambda: with_license(make_segmenter, options.accept_dinov3_license))
+    failures = []
+    for case, output in processes.share(waiting):
+        try:
+            _segment_case(segmenter, case, output, options)
+        except UserError as error:
+            failures.append(str(error))
+            if count > 1:
+                _write(f"error: {error}", sys.stderr)
+    # torchrun ends all processes as soon as one has failed, so they come here together
+    failures = [sentence for part in processes.gather(failures) for sentence in part]
+    if failures:
+        sentence = f"{len(failures)} of {count} cases could not be segmented; the lines above say why."
+        raise AgreedError(failures[0] if count == 1 else sentence)
+
+
+def _find(bundle: "ModelBundle", options: Namespace) -> tuple[int, list[tuple["InputCase", Path]]]:
+    """The number of all cases; those whose label map is not there yet, with its file. Says what a user should know."""
+    from DinoUNetCore.inference.cases import check_writable, choose_outputs, find_cases
+
     cases = find_cases(options.input, len(bundle.channel_names))
     outputs = choose_outputs(cases, options.input, options.output, options.format)
     if options.probabilities is not None:
@@ -43,35 +87,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _say(f"{case.name}: {existing} exists already and is kept; add --overwrite to make it again.")
         else:
             waiting.append((case, output))
-    if not waiting:
-        return
-    if options.mirror and not bundle.mirror:
+    if waiting and options.mirror and not bundle.mirror:
         _warn(f"{bundle.name} was trained without mirroring, so --mirror has no effect.")
-    if options.backbone is not None and bundle.stores_backbone:
+    if waiting and options.backbone is not None and bundle.stores_backbone:
         _warn(f"{bundle.name} holds its own backbone, so --backbone has no effect.")
-    make_segmenter = partial(
-        Segmenter,
-        bundle,
-        options.device,
-        batch_size=options.batch_size,
-        mirror=options.mirror,
-        keep_largest=options.keep_largest,
-        threads=options.threads,
-        precision=options.precision,
-        say=_warn,
-    )
-    segmenter = with_license(make_segmenter, options.accept_dinov3_license)
-    failed = 0
-    for case, output in waiting:
-        try:
-            _segment_case(segmenter, case, output, options)
-        except UserError as error:
-            if len(cases) == 1:
-                raise
-            failed += 1
-            _write(f"error: {error}", sys.stderr)
-    if failed:
-        raise UserError(f"{failed} of {len(cases)} cases could not be segmented; the lines above say why.")
+    return len(cases), waiting
 
 
 def _segment_case(segmenter: "Segmenter", case: "InputCase", output: Path, options: Namespace) -> None:
@@ -103,8 +123,7 @@ def _segment_case(segmenter: "Segmenter", case: "InputCase", output: Path, optio
         image = segmenter.segment(volume, progress, probabilities)
     del volume  # the writer needs its memory
     write_label_map(image, output, labels, overwrite=options.overwrite)
-    _say(f"{case.name}: {output} ({time.monotonic() - started:.1f} s)")
-    _say(summary(image, labels))
+    _say(f"{case.name}: {output} ({time.monotonic() - started:.1f} s)\n{summary(image, labels)}")
 
 
 def summary(image: "sitk.Image", labels: Sequence["Label"]) -> str:
@@ -191,6 +210,10 @@ def _warn(sentence: str) -> None:
     _write(f"warning: {sentence}", sys.stderr)
 
 
+def _silent(sentence: str) -> None:
+    """What all processes but the first say of the model: the same."""
+
+
 def _parse(arguments: Sequence[str] | None) -> Namespace:
     parser = Parser(
         prog="python -m DinoUNetCore.segment",
@@ -230,7 +253,14 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     add_license_option(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: slower, often better")
-    parser.add_argument("--keep-largest", action="store_true", help="keep only the largest piece of each label")
+    parser.add_argument(
+        "--planes", type=plane_names, help="fuse only these planes of the model, such as axial,coronal (default: all)"
+    )
+    parser.add_argument(
+        "--keep-largest",
+        action=BooleanOptionalAction,
+        help="keep only the largest piece of each label (default: as the model says)",
+    )
     parser.add_argument(
         "--probabilities",
         type=Path,

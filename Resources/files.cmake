@@ -3,6 +3,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/__init__.py
   DinoUNetCore/command_line.py
   DinoUNetCore/console.py
+  DinoUNetCore/crossval.py
   DinoUNetCore/dataset/__init__.py
   DinoUNetCore/dataset/absent_classes.py
   DinoUNetCore/dataset/augmentation.py
@@ -10,6 +11,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/dataset/fingerprint.py
   DinoUNetCore/dataset/folds.py
   DinoUNetCore/dataset/intensity_augmentation.py
+  DinoUNetCore/dataset/label_scheme.py
   DinoUNetCore/dataset/layout.py
   DinoUNetCore/dataset/mirroring.py
   DinoUNetCore/dataset/phantom.py
@@ -17,6 +19,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/dataset/plan_checks.py
   DinoUNetCore/dataset/plan_table.py
   DinoUNetCore/dataset/planning.py
+  DinoUNetCore/dataset/planning_of_planes.py
   DinoUNetCore/dataset/preprocessing.py
   DinoUNetCore/dataset/problems.py
   DinoUNetCore/dataset/readable_json.py
@@ -58,6 +61,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/cases.py
   DinoUNetCore/inference/interruption.py
   DinoUNetCore/inference/labelling.py
+  DinoUNetCore/inference/plane_fusion.py
   DinoUNetCore/inference/plausibility.py
   DinoUNetCore/inference/postprocessing.py
   DinoUNetCore/inference/probabilities.py
@@ -65,6 +69,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/segmenter.py
   DinoUNetCore/inference/slices.py
   DinoUNetCore/inference/tiling.py
+  DinoUNetCore/inference/voxel_channels.py
   DinoUNetCore/memory.py
   DinoUNetCore/metrics.py
   DinoUNetCore/model_list.py
@@ -76,6 +81,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/network/decoder.py
   DinoUNetCore/network/deformable_attention.py
   DinoUNetCore/network/dino_unet.py
+  DinoUNetCore/network/ensemble.py
   DinoUNetCore/network/fapm.py
   DinoUNetCore/network/spatial_prior.py
   DinoUNetCore/network/variants.py
@@ -87,22 +93,45 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/segment.py
   DinoUNetCore/train.py
   DinoUNetCore/training/__init__.py
+  DinoUNetCore/training/accuracy_tables.py
   DinoUNetCore/training/augmentation_sheet.py
+  DinoUNetCore/training/batch_norm.py
   DinoUNetCore/training/bundling.py
+  DinoUNetCore/training/case_overlays.py
   DinoUNetCore/training/checkpoints.py
+  DinoUNetCore/training/cross_validation.py
   DinoUNetCore/training/device_room.py
+  DinoUNetCore/training/dice_plot.py
+  DinoUNetCore/training/feature_cache.py
   DinoUNetCore/training/fingerprint_picture.py
+  DinoUNetCore/training/fold_picture.py
+  DinoUNetCore/training/fold_report.py
+  DinoUNetCore/training/fold_runs.py
+  DinoUNetCore/training/fold_summary.py
+  DinoUNetCore/training/gradients.py
+  DinoUNetCore/training/html_page.py
+  DinoUNetCore/training/loading.py
   DinoUNetCore/training/losses.py
+  DinoUNetCore/training/manifest.py
   DinoUNetCore/training/panels_page.py
   DinoUNetCore/training/planning.py
+  DinoUNetCore/training/postprocessing_rule.py
+  DinoUNetCore/training/pretrained.py
+  DinoUNetCore/training/processes.py
   DinoUNetCore/training/recipes.py
   DinoUNetCore/training/report.py
+  DinoUNetCore/training/run_folder.py
+  DinoUNetCore/training/run_pictures.py
+  DinoUNetCore/training/run_report.py
   DinoUNetCore/training/sample_patches.py
   DinoUNetCore/training/samples_picture.py
   DinoUNetCore/training/schedule.py
   DinoUNetCore/training/settings.py
   DinoUNetCore/training/start.py
   DinoUNetCore/training/step.py
+  DinoUNetCore/training/stopwatch.py
+  DinoUNetCore/training/targets.py
+  DinoUNetCore/training/tensorboard.py
   DinoUNetCore/training/termination.py
   DinoUNetCore/training/trainer.py
   DinoUNetCore/training/validation.py
@@ -113,6 +142,8 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/volume/geometry.py
   DinoUNetCore/volume/headers.py
   DinoUNetCore/volume/intensity.py
+  DinoUNetCore/volume/label_scheme.py
+  DinoUNetCore/volume/label_table.py
   DinoUNetCore/volume/labels.py
   DinoUNetCore/volume/reading.py
   DinoUNetCore/volume/resampling.py
@@ -122,11 +153,13 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/weights/backbone_folder.py
   DinoUNetCore/weights/backbone_store.py
   DinoUNetCore/weights/backbone_weights.py
+  DinoUNetCore/weights/building.py
   DinoUNetCore/weights/bundle.py
   DinoUNetCore/weights/bundle_files.py
   DinoUNetCore/weights/bundle_reading.py
   DinoUNetCore/weights/card.py
   DinoUNetCore/weights/dinov3.py
+  DinoUNetCore/weights/ensembling.py
   DinoUNetCore/weights/exporting.py
   DinoUNetCore/weights/forms.py
   DinoUNetCore/weights/hub.py

@@ -5,7 +5,7 @@ import torch
 from DinoUNetCore.network.backbone import ViTConfig
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import Variant
-from DinoUNetCore.volume.labels import default_labels
+from DinoUNetCore.volume.label_scheme import LabelScheme
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
 
 SIZES = Variant(
@@ -22,13 +22,18 @@ SIZES = Variant(
 def make_bundle(
     *,
     labels: dict[str, int] | None = None,
+    regions: dict[str, list[int]] | None = None,
     channels: tuple[str, ...] = ("MR",),
     seed: int = 0,
     variant: Variant = SIZES,
     **inputs,
 ) -> ModelBundle:
-    """A bundle with a random network whose classes all win somewhere. inputs: replace entries of config["input"]."""
+    """A bundle with a random network whose classes all win somewhere. inputs: replace entries of config["input"].
+
+    regions: the labels' values by name, in the order of the outputs; `labels` gives what is written.
+    """
     labels = labels or {"one": 1, "two": 2, "three": 3}
+    scheme = LabelScheme({"background": 0, **labels}, regions)
     inputs = {
         "channel_names": list(channels),
         "dimension": 3,
@@ -43,9 +48,8 @@ def make_bundle(
     } | inputs
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = DinoUNet(
-            variant, len(channels) * inputs["context_slices"], len(labels) + 1, train_backbone=True
-        ).eval()
+        inputs_of_network = len(channels) * inputs["context_slices"]
+        network = DinoUNet(variant, inputs_of_network, scheme.outputs, train_backbone=True).eval()
         for parameter in network.parameters():
             if parameter.ndim == 1 and (parameter == 0).all():
                 torch.nn.init.normal_(parameter, std=0.1)
@@ -63,7 +67,8 @@ def make_bundle(
         network=network,
         backbone={"name": None, "source": "random", "trained": True, "stored": True},
         inputs=inputs,
-        labels=default_labels({"background": 0, **labels}),
+        labels=scheme.described,
+        regions=regions,
         training={},
         metrics={},
     )

@@ -7,16 +7,18 @@ from typing import Any
 from DinoUNetCore.dataset.problems import Problems
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json
+from DinoUNetCore.volume.label_scheme import LabelScheme
+from DinoUNetCore.volume.label_table import read_label_scheme
 
 
 @dataclass(frozen=True)
 class Description:
-    """A checked dataset.json. `labels` is ordered by value; `table` is the whole of it."""
+    """A checked dataset.json; `table` is the whole of it."""
 
     file: Path
     table: dict[str, Any]
     channel_names: list[str]
-    labels: dict[str, int]
+    scheme: LabelScheme
     file_ending: str
 
     @classmethod
@@ -97,35 +99,9 @@ def _read_channel_names(table: dict, file: Path) -> list[str]:
     return [names[number] for number in wanted]
 
 
-def _read_labels(table: dict, file: Path) -> dict[str, int]:
-    labels = _entry(table, "labels", dict, file)
-    for name, value in labels.items():
-        if isinstance(value, list) or "regions_class_order" in table:
-            raise UserError(
-                f"{file} describes region-based labels (label {name!r} lists several values or regions_class_order is "
-                "set), which are not supported yet; give every label one value."
-            )
-        if name.strip().casefold() == "ignore":
-            raise UserError(
-                f"{file} has an 'ignore' label, which is not supported yet; relabel or leave out its voxels."
-            )
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
-            raise UserError(
-                f"label {name!r} in {file} has the value {value!r}; write name: value, with whole numbers from 0 up, "
-                'such as {"background": 0, "liver": 1}.'
-            )
-        if not name.strip():
-            raise UserError(f"the label of value {value} in {file} has an empty name; give it one.")
-    by_value: dict[int, str] = {}
-    for name, value in labels.items():
-        if value in by_value:
-            raise UserError(f"labels {by_value[value]!r} and {name!r} in {file} have the same value {value}.")
-        by_value[value] = name
-    if 0 not in by_value:
-        raise UserError(f'labels in {file} do not name the background; add "background": 0.')
-    if len(by_value) < 2:
-        raise UserError(f"labels in {file} name nothing but the background; add what is to be segmented.")
-    return {by_value[value]: value for value in sorted(by_value)}
+def _read_labels(table: dict, file: Path) -> LabelScheme:
+    _entry(table, "labels", dict, file)
+    return read_label_scheme(table, file)
 
 
 def _read_file_ending(table: dict, file: Path) -> str:

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
+from DinoUNetCore.dataset.label_scheme import scheme_of
 from DinoUNetCore.dataset.layout import Dataset, check_case, count_labels
 from DinoUNetCore.dataset.problems import Problems
 from DinoUNetCore.dataset.readable_json import write_readable_json
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json
+from DinoUNetCore.volume.label_scheme import LabelScheme
 from DinoUNetCore.volume.volume import Grid, Volume
 
 VERSION = 1
@@ -28,7 +30,9 @@ WIDE = 30  # a highest value this many times the median: images without a common
 
 @dataclass(frozen=True)
 class CaseFingerprint:
-    """One case: its grid in storage order (as in Grid, mm, LPS), each channel's intensities, voxels per label name."""
+    """One case: its grid in storage order (as in Grid, mm, LPS), each channel's intensities, voxels per label name (of
+    regions, which may overlap; ignored ones are not counted).
+    """
 
     dimension: int
     size: tuple[int, int, int]
@@ -116,7 +120,7 @@ def make_fingerprint(
             volume, label = check_case(case, dataset, unit=unit, resample_channels=resample_channels)
             random = np.random.default_rng(zlib.crc32(case.name.encode("utf-8")))
             everything.append(_sample_everything(volume, samples, random))
-            foreground.append(_sample_foreground(volume, label, samples, random))
+            foreground.append(_sample_foreground(volume, label, dataset.ignore, samples, random))
             cases[case.name] = _measure_case(volume, label, everything[-1], dataset)
         if progress is not None:
             progress(done, len(dataset.cases))
@@ -135,10 +139,13 @@ def _sample_everything(volume: Volume, samples: int, random: np.random.Generator
     return _values_at(volume, np.unravel_index(chosen, shape))
 
 
-def _sample_foreground(volume: Volume, label: sitk.Image, samples: int, random: np.random.Generator) -> np.ndarray:
+def _sample_foreground(
+    volume: Volume, label: sitk.Image, ignore: int | None, samples: int, random: np.random.Generator
+) -> np.ndarray:
     """(channels, samples) float64, drawn from the labelled voxels; all of them where they are few."""
     shape = volume.channels[0].shape
-    chosen = np.flatnonzero(sitk.GetArrayViewFromImage(label))
+    values = sitk.GetArrayViewFromImage(label)
+    chosen = np.flatnonzero(values if ignore is None else (values != 0) & (values != ignore))
     if chosen.size > samples:
         chosen = chosen[random.integers(0, chosen.size, samples)]
     return _values_at(volume, np.unravel_index(chosen, shape))
@@ -149,7 +156,6 @@ def _values_at(volume: Volume, where: tuple[np.ndarray, ...]) -> np.ndarray:
 
 
 def _measure_case(volume: Volume, label: sitk.Image, samples: np.ndarray, dataset: Dataset) -> CaseFingerprint:
-    counts = count_labels(label)
     channels = []
     for channel, values in zip(volume.channels, samples, strict=True):
         low, high = np.percentile(values, PERCENTILES)
@@ -171,8 +177,16 @@ def _measure_case(volume: Volume, label: sitk.Image, samples: np.ndarray, datase
         origin=tuple(grid.origin),
         direction=tuple(grid.direction),
         channels=channels,
-        label_voxels={name: counts.get(value, 0) for name, value in dataset.labels.items()},
+        label_voxels=_label_voxels(count_labels(label), scheme_of(dataset)),
     )
+
+
+def _label_voxels(counts: dict[int, int], scheme: LabelScheme) -> dict[str, int]:
+    """{name: voxels}, the background's first."""
+    if scheme.regions is None:
+        return {name: counts.get(value, 0) for name, value in scheme.labels.items()}
+    labelled = {name: sum(counts.get(value, 0) for value in values) for name, values in scheme.regions.items()}
+    return {name: labelled[name] if value else counts.get(value, 0) for name, value in scheme.labels.items()}
 
 
 def _check_dimensions(dataset: Dataset, cases: dict[str, CaseFingerprint], problems: Problems) -> None:

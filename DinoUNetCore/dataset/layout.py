@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from DinoUNetCore.dataset.dataset_json import Description
+from DinoUNetCore.dataset.label_scheme import scheme_of
 from DinoUNetCore.dataset.problems import Problems
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.volume.geometry import grid_difference
@@ -30,7 +31,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A raw folder. `labels` is ordered by value and starts with the background's 0; `cases` are sorted by name."""
+    """A raw folder. labels, regions, ignore: as in `LabelScheme`; `labels` is ordered by value and starts with the
+    background's 0. `cases` are sorted by name.
+    """
 
     folder: Path
     name: str
@@ -38,6 +41,8 @@ class Dataset:
     labels: dict[str, int]
     file_ending: str
     cases: list[Case]
+    regions: dict[str, list[int]] | None = None
+    ignore: int | None = None
 
     @property
     def unit(self) -> str:
@@ -73,8 +78,16 @@ def read_dataset(
         for name in sorted(images)
         if images[name] and name in label_files
     ]
+    scheme = description.scheme
     return Dataset(
-        folder, description.name, description.channel_names, description.labels, description.file_ending, cases
+        folder,
+        description.name,
+        description.channel_names,
+        scheme.labels,
+        description.file_ending,
+        cases,
+        scheme.regions,
+        scheme.ignore,
     )
 
 
@@ -136,7 +149,7 @@ def _check_number_of_channels(case: Case, volume: Volume, dataset: Dataset) -> N
 
 
 def _check_values(case: Case, label: sitk.Image, dataset: Dataset) -> None:
-    unknown = sorted(set(count_labels(label)) - set(dataset.labels.values()))
+    unknown = sorted(set(count_labels(label)) - set(scheme_of(dataset).known_values))
     if unknown:
         shown = ", ".join(map(str, unknown[:8])) + (", ..." if len(unknown) > 8 else "")
         raise UserError(

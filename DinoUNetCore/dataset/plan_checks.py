@@ -33,6 +33,8 @@ def check_plan(table: Any, source: str) -> None:
     _check_channels(table, source)
     _check_context(table, source)
     _check_unit(table, source)
+    _check_planes(table, source)
+    _check_regions(table, source)
     _check_folds(table, source)
 
 
@@ -65,6 +67,33 @@ def _check_context(table: dict, source: str) -> None:
 def _check_unit(table: dict, source: str) -> None:
     if table["unit"] == "pixel" and table["dimension"] == 3:
         raise UserError(f"unit in {source} is 'pixel', which is for pictures (dimension 2); set it to 'mm'.")
+
+
+def _check_regions(table: dict, source: str) -> None:
+    labels, regions, ignore = table["labels"], table["regions"], table["ignore"]
+    if regions is not None:
+        if set(regions) != {name for name, value in labels.items() if value != 0}:
+            raise UserError(f"regions and labels in {source} name different structures; give each the same names.")
+        for name, values in regions.items():
+            if labels[name] not in values:
+                raise UserError(
+                    f"labels in {source} write {labels[name]} for the region {name!r}, which is not among its values."
+                )
+    highest = max([*labels.values(), *(value for values in (regions or {}).values() for value in values)])
+    if ignore is not None and ignore <= highest:
+        raise UserError(f"ignore in {source} is {ignore}, but must be above all other values; {highest} is one.")
+
+
+def _check_planes(table: dict, source: str) -> None:
+    if len(table["planes"]) == 1:
+        return
+    if table["dimension"] == 2:
+        raise UserError(f"planes in {source} are several, which is for volumes (dimension 3); leave one.")
+    if table["spacing"][0] != table["spacing"][1]:
+        raise UserError(
+            f"spacing in {source} differs along rows and columns, which are other axes of the body in each of its "
+            "planes; give the same number twice."
+        )
 
 
 def _check_folds(table: dict, source: str) -> None:
@@ -120,6 +149,17 @@ def _is_labels(value: Any) -> bool:
     return len(value) >= 2 and len(set(value.values())) == len(value) and 0 in value.values()
 
 
+def _are_regions(value: Any) -> bool:
+    if not isinstance(value, dict) or not value or not all(_is_text(name) for name in value):
+        return False
+    wholes = _is_list(lambda number: _is_whole(number, 1))
+    return all(wholes(values) and len(set(values)) == len(values) for values in value.values())
+
+
+def _is_planes(value: Any) -> bool:
+    return _is_list(lambda name: isinstance(name, str) and name in PLANES)(value) and len(set(value)) == len(value)
+
+
 def _is_mirror(value: Any) -> bool:
     return isinstance(value, list) and len(set(map(str, value))) == len(value) and all(v in MIRROR_AXES for v in value)
 
@@ -134,7 +174,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dataset": (_is_text, "the data set's name"),
     "variant": (lambda v: isinstance(v, str) and v in VARIANTS, "one of " + ", ".join(VARIANTS)),
     "dimension": (lambda v: v in (2, 3) and _is_whole(v, 2), "2 for pictures or 3 for volumes"),
-    "plane": (lambda v: v in PLANES, "one of " + ", ".join(PLANES)),
+    "planes": (_is_planes, "a list of one or more of " + ", ".join(PLANES)),
     "unit": (lambda v: v in UNITS, "one of " + ", ".join(UNITS)),
     "spacing": (_is_list(lambda v: _is_number(v) and v > 0, 2), "[row, column] spacing in the plan's unit, above 0"),
     "patch_size": (
@@ -150,6 +190,11 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "mirror": (_is_mirror, 'a list of none, one or both of "rows" and "columns"'),
     "channel_names": (_is_list(_is_text), "a list of at least one name"),
     "labels": (_is_labels, "{name: value}, with different whole numbers from 0 up and the background as 0"),
+    "regions": (
+        lambda v: v is None or _are_regions(v),
+        "null, or {name: [values]} with different whole numbers from 1 up, the value that is written among them",
+    ),
+    "ignore": (lambda v: v is None or _is_whole(v, 1), "null, or the value of ignored voxels, a whole number above 0"),
     "intensity_range": (_is_list(_is_range), "[low, high] for each channel"),
     "spacing_range": (_is_list(_is_range, 3), "[[least, most] slice, [least, most] row, [least, most] column spacing]"),
     "folds": (_is_list(_is_list(_is_text)), "a list of folds, each a list of at least one case to validate on"),

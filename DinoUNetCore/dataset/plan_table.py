@@ -1,5 +1,6 @@
 """A plan as text for a terminal: every choice with its reason, the classes, the folds."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 
@@ -12,11 +13,16 @@ NARROWEST_REASON = 30  # columns of text
 
 def plan_table(plan: Plan, width: int) -> str:
     """The plan's choices with their reasons, in lines of at most `width` characters."""
+    return _table(("choice", "value", "reason"), plan_rows(plan), width)
+
+
+def plan_rows(plan: Plan) -> list[tuple[str, str, str]]:
+    """(choice, value, reason) of each of the plan's choices, as text."""
     unit = {"mm": "mm", "pixel": "pixels"}[plan.unit]
     rows = [
         ("images", "pictures" if plan.dimension == 2 else "volumes", "dimension"),
         ("unit of lengths", plan.unit, "unit"),
-        ("plane", plan.plane if plan.dimension == 3 else "-", "plane"),
+        ("plane" if len(plan.planes) == 1 else "planes", _planes(plan), "planes"),
         ("spacing", f"{_by(plan.spacing)} {unit}", "spacing"),
         ("patch", f"{_by(plan.patch_size)} pixels", "patch_size"),
         ("batch", f"{plan.batch_size} patches", "batch_size"),
@@ -27,14 +33,13 @@ def plan_table(plan: Plan, width: int) -> str:
         ("spacings in the set", ", ".join(map(_range, plan.spacing_range)), "spacing_range"),
         ("folds", str(len(plan.folds)), "folds"),
     ]
-    shown = [(title, value, plan.reasons.get(field, "")) for title, value, field in rows]
-    return _table(("choice", "value", "reason"), shown, width)
+    return [(title, value, plan.reasons.get(field, "")) for title, value, field in rows]
 
 
 def class_table(plan: Plan, fingerprint: Fingerprint) -> str:
     """How often each class occurs, and how much of the images it takes."""
     cases = list(fingerprint.cases.values())
-    voxels = sum(fingerprint.label_voxels.values())
+    voxels = sum(math.prod(case.size) for case in cases)
     rows = []
     for name, value in plan.labels.items():
         count = sum(case.label_voxels[name] > 0 for case in cases)
@@ -55,6 +60,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> st
         cells = (f"{cell:<{size}}  " for cell, size in zip(row, widths, strict=False))
         lines += ["".join(cells) + first, *(" " * indent + other for other in others)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _planes(plan: Plan) -> str:
+    return ", ".join(plan.planes) if plan.dimension == 3 else "-"
 
 
 def _scheme(channel: ChannelNormalization) -> str:

@@ -82,6 +82,11 @@ def choose_training_plane(grids: Sequence[Grid], plane: str) -> tuple[str, str]:
     )
 
 
+def median_spacing(cuts: Sequence[Cut]) -> list[float]:
+    """Median (row, column) spacing of the set's slices, in the plan's unit."""
+    return [float(np.median([cut.spacing[axis] for cut in cuts])) for axis in (1, 2)]
+
+
 def median_shape(cuts: Sequence[Cut], spacing: Sequence[float]) -> tuple[float, float]:
     """Median rows and columns of the set's slices at `spacing` (row, column), not rounded."""
     rows = np.median([cut.shape[0] * cut.spacing[1] / spacing[0] for cut in cuts])
@@ -95,8 +100,14 @@ def choose_spacing(
     """The median in-plane spacing, made finer or coarser by one factor where slices would be too small or too large."""
     if given is not None:
         return list(given), f"{_by(given)} {unit} were asked for"
-    median = [float(np.median([cut.spacing[axis] for cut in cuts])) for axis in (1, 2)]
-    shape = median_shape(cuts, median)
+    median = median_spacing(cuts)
+    return suited_spacing(median, median_shape(cuts, median), unit, variant)
+
+
+def suited_spacing(
+    median: Sequence[float], shape: Sequence[float], unit: str, variant: str
+) -> tuple[list[float], str]:
+    """A median spacing, by one factor such that its median slice of `shape` is neither too small nor too large."""
     least = SMALLEST_SLICE_SIDE.get(variant, AUTHORS_SIDE)
     most = 2 * LARGEST_PATCH_SIDE.get(variant, AUTHORS_SIDE)
     facts = f"at the median spacing {_by(median)} {unit} the median slice has {_pixels(shape)} pixels"

@@ -15,7 +15,8 @@ class TrainingSlices(Dataset):
     """Map-style data set of patches, or with an augmentation of windows around them and the numbers drawn for them.
 
     An index is (epoch, sample number in it). Each sample draws a case, then a slice, then a place. Every third sample
-    of a batch is forced to show a class of the foreground (the authors' recipe); the others fall anywhere.
+    of a batch is forced to show a class of the foreground (the authors' recipe); the others fall anywhere,
+    but not on slices that are ignored as a whole.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class TrainingSlices(Dataset):
             pixels = np.argwhere(case.labels()[slice_index] == chosen)
             aim = pixels[random.integers(len(pixels))]
         else:
-            slice_index = int(random.integers(case.shape[0]))
+            slice_index = case.judged_slices[random.integers(len(case.judged_slices))]
             aim = [int(random.integers(side)) for side in case.shape[1:]]
         return slice_index, patch_centre(aim, case.shape[1:], self.patch_size)
 
@@ -70,18 +71,23 @@ def collate_windows(samples: Sequence[tuple[Tensor, Tensor, Numbers]]) -> Window
 
 
 class EpochSampler(Sampler):
-    """Hands out the indices (epoch, 0), (epoch, 1), ... Set `epoch` before each pass, and `first` to begin later."""
+    """Hands out the indices (epoch, sample) of an epoch, batch by batch: of each of the batches those at `places`, for
+    the others are taken elsewhere. Set `epoch` before each pass, and `first` to begin with a later batch.
+    """
 
-    def __init__(self, samples: int):
-        self.samples = samples
+    def __init__(self, batches: int, batch_size: int, places: Sequence[int] | None = None):
+        self.batches, self.batch_size = batches, batch_size
+        self.places = list(range(batch_size) if places is None else places)
         self.epoch = 0
         self.first = 0
 
     def __len__(self) -> int:
-        return self.samples - self.first
+        return (self.batches - self.first) * len(self.places)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        return iter([(self.epoch, sample) for sample in range(self.first, self.samples)])
+        for batch in range(self.first, self.batches):
+            for place in self.places:
+                yield self.epoch, batch * self.batch_size + place
 
 
 def slice_with_context(images: np.ndarray, index: int, context_slices: int) -> np.ndarray:

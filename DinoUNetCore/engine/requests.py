@@ -20,6 +20,8 @@ _DTYPE = re.compile(r"[<>|]([iu][1248]|f[48])")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB = re.compile(HUB_PREFIX + r"[\w.-]+/[\w.-]+", re.ASCII)
 
+PLANES = ("axial", "coronal", "sagittal")
+
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
@@ -96,12 +98,15 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class Options:
+    """keep_largest: None leaves it to the model. planes: None are all that the model was trained on."""
+
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
-    keep_largest: bool = False
+    keep_largest: bool | None = None
     batch_size: int | Literal["auto"] = "auto"
     threads: int | None = None
+    planes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -237,10 +242,20 @@ def _options(fields: Mapping[str, Any]) -> Options:
         _text(options, "device", "auto"),
         _text(options, "precision", "auto"),
         _flag(options, "mirror"),
-        _flag(options, "keep_largest"),
+        None if options.get("keep_largest") is None else _flag(options, "keep_largest"),
         "auto" if batch_size == "auto" else _whole(options, "batch_size", 1, 4096),
         None if threads is None else _whole(options, "threads", 1, 1024),
+        _planes(options),
     )
+
+
+def _planes(options: Mapping[str, Any]) -> tuple[str, ...] | None:
+    planes = options.get("planes")
+    if planes is None:
+        return None
+    if not isinstance(planes, list) or not 1 <= len(planes) <= len(PLANES) or not all(p in PLANES for p in planes):
+        raise _senseless(f"its planes are no list of {', '.join(PLANES)}")
+    return tuple(planes)
 
 
 def _senseless(why: str) -> Refusal:

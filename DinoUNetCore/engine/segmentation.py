@@ -84,6 +84,7 @@ def _segmenter(job: Job, models: Models, sha256: str, device: torch.device, prec
         str(device),
         batch_size=options.batch_size,
         mirror=options.mirror,
+        planes=options.planes,
         keep_largest=options.keep_largest,
         threads=options.threads or usual,
         precision=precision or options.precision,

@@ -41,14 +41,17 @@ def _about_spacing(bundle: ModelBundle, volume: Volume, slicing: Slicing) -> lis
         return []
     sentences = []
     slices = len(slicing.cut(volume.channels[0]))
-    for axis, name in enumerate(("slices", "rows", "columns")):
+    names = ["its slices", "its rows", "its columns"]
+    if len(bundle.planes) > 1:  # they make an axis now this and now that
+        names = [f"its voxels along {axis}" for axis in slicing.axes]
+    for axis, name in enumerate(names):
         if axis == 0 and (slices == 1 or bundle.dimension == 2):
             continue
         spacing, (least, most) = slicing.spacing[axis], bundle.spacing_range[axis]
         if spacing > FAR * most or spacing < least / FAR:
             seen = f"{least:.3g} mm" if f"{least:.3g}" == f"{most:.3g}" else f"{least:.3g} to {most:.3g} mm"
             sentences.append(
-                f"its {name} are {spacing:.3g} mm apart, in the model's training they were {seen}; "
+                f"{name} are {spacing:.3g} mm apart, in the model's training they were {seen}; "
                 "check the image's spacing, or look at the result critically."
             )
     return sentences

@@ -1,18 +1,23 @@
 """What happens to a label map after the network: one piece per structure, and how large each is."""
 
+from collections.abc import Collection
+
 import numpy as np
 import SimpleITK as sitk
 
 from DinoUNetCore.volume.volume import channel_arrays
 
 
-def keep_largest_components(labels: np.ndarray) -> None:
+def keep_largest_components(labels: np.ndarray, values: Collection[int] | None = None) -> None:
     """Clear, in place, all but the largest connected piece of every value in (slices, rows, columns).
 
+    values: those that this is done for; None: all.
     Pieces that touch at a corner are one. Of equally large pieces the first stays. Memory: about eight bytes per voxel
     of the largest structure's bounding box. Give canonical slices, so that storage order does not decide ties.
     """
     for value, box in _bounding_boxes(labels).items():
+        if values is not None and value not in values:
+            continue
         part = labels[box]
         # Contiguous, in canonical order: the components are numbered in that order, which decides ties.
         mask = sitk.GetImageFromArray(np.ascontiguousarray(part == value).view(np.uint8))

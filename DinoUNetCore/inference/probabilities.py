@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import atomic_path
+from DinoUNetCore.files import atomic_path, reserve
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.volume.volume import Grid
 
-_ZEROS = bytes(1 << 20)
 _MAPPED_AT_ONCE = 64 << 20  # bytes written through a memory map before the pages are handed back
 
 
@@ -57,12 +56,12 @@ class ProbabilityWriter:
             _reserve(path, header, 4 * int(np.prod(self.shape)))
 
     def write(self, index: int, first_row: int, probabilities: np.ndarray) -> None:
-        """probabilities: (classes, rows, columns) float32 with the background first, of the canonical slice `index`."""
+        """probabilities: (labels, rows, columns) float32, without the background, of the canonical slice `index`."""
         if not self.maps:
             mapped = [np.memmap(path, "<f4", "r+", self.offset, self.shape) for path in self.paths]
             self.maps = [self.slicing.cut(array) for array in mapped]
         rows = slice(first_row, first_row + probabilities.shape[1])
-        for array, values in zip(self.maps, probabilities[1:], strict=True):
+        for array, values in zip(self.maps, probabilities, strict=True):
             array[index, rows] = values
         self.mapped += probabilities.nbytes
         if self.mapped > _MAPPED_AT_ONCE:
@@ -79,15 +78,9 @@ def _plain(name: str) -> str:
 
 
 def _reserve(path: Path, header: bytes, size: int) -> None:
-    """Write the header and claim the space now: on a disk that fills up later, a memory map ends the process."""
     with open(path, "wb") as file:
         file.write(header)
-        file.flush()
-        try:
-            os.posix_fallocate(file.fileno(), len(header), size)
-        except (AttributeError, OSError):  # not on this system, or not on this disk
-            for start in range(0, size, len(_ZEROS)):
-                file.write(_ZEROS[: size - start])
+        reserve(file, size)
 
 
 def _mha_header(grid: Grid) -> bytes:

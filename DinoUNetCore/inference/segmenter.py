@@ -2,11 +2,13 @@
 
 volume -> canonical slices -> normalised, at the network's spacing -> tiles -> network's features
        -> blended, at the native size -> head and argmax, a band of rows at a time -> label values
+
+With several planes this is done once for each, and the mean of their logits decides (see `plane_fusion`).
 """
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -19,6 +21,7 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.blending import Window, blended_features, tiles_over
 from DinoUNetCore.inference.interruption import watched
 from DinoUNetCore.inference.labelling import SliceLabels
+from DinoUNetCore.inference.plane_fusion import PlaneFusion, PlaneSums
 from DinoUNetCore.inference.plausibility import cautions
 from DinoUNetCore.inference.postprocessing import keep_largest_components
 from DinoUNetCore.inference.probabilities import ProbabilityFiles
@@ -48,14 +51,16 @@ class Segmenter:
         batch_size: patches that go through the network at once; "auto" fits it to the device. It is halved when a GPU
             runs out of memory, and changes results only by rounding.
         mirror: average over mirror images, along the axes on which the training mirrored: slower, often better.
-        keep_largest: keep only the largest connected piece of each label.
+        planes: the planes whose logits are averaged, of those that the model was trained on; None: all of these.
+        keep_largest: keep only the largest connected piece of each label; None: of those that the bundle names.
         threads: CPU threads, for the whole process; None leaves them as they are.
         precision: "float32", "bfloat16", "float16", or "auto": a short one on CUDA, float32 elsewhere.
         network: a network on this device, to use in place of the bundle's stored one (during training).
         progress: progress(done, total) in bytes while a backbone is downloaded.
         say: takes a sentence if the backbone is too large for the device, and what that costs.
 
-    Raises UserError for an unknown device and for a bundle whose network cannot be built.
+    Raises UserError for an unknown device, for planes that the model does not know, and for a bundle whose network
+    cannot be built.
     """
 
     def __init__(
@@ -65,7 +70,8 @@ class Segmenter:
         *,
         batch_size: int | Literal["auto"] = "auto",
         mirror: bool = False,
-        keep_largest: bool = False,
+        planes: Sequence[str] | None = None,
+        keep_largest: bool | None = None,
         threads: int | None = None,
         precision: str = "auto",
         network: DinoUNet | None = None,
@@ -74,6 +80,7 @@ class Segmenter:
     ):
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise UserError(f"the batch size is {batch_size!r}; give a whole number above 0, or 'auto'.")
+        self.planes = _chosen_planes(bundle, planes)
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         if threads is not None:
@@ -86,10 +93,11 @@ class Segmenter:
             self.precision = network.dtype
         self.network = network
         self.mirror_axes = [_AXES[axis] for axis in bundle.mirror] if mirror else []
-        self.keep_largest = keep_largest
+        asked = bundle.label_values[1:] if keep_largest else []
+        self.keep_largest: list[int] = bundle.keep_largest if keep_largest is None else asked  # label values
         self._batch_size = batch_size
         dtype = next(d for d in (np.uint8, np.uint16, np.int32) if max(bundle.label_values) <= np.iinfo(d).max)
-        self._values = np.array(bundle.label_values, dtype=dtype)  # by the network's class index
+        self._values = np.array(bundle.label_values, dtype=dtype)  # the background's first
 
     def segment(
         self,
@@ -126,52 +134,53 @@ class Segmenter:
 
         region: the box; slices outside are not computed, of the others only the tiles that reach into it. Inside, the
         result is that of the whole volume: neighbouring slices and intensities are seen beyond the region.
-        progress: called as progress(slices done, slices in all); what it raises ends the run.
+        progress: called as progress(slices done, slices in all), of all planes; what it raises ends the run.
         probabilities: also write the labels' probabilities there; not together with a region.
         highest: takes the highest probability that each label value has anywhere.
         check: called before every module of the network; what it raises ends the run.
 
-        Raises UserError for a region outside the volume, OutOfMemory if the device cannot hold one patch.
+        Raises UserError for a region outside the volume and where the disk has no room to fuse planes, OutOfMemory if
+        the device cannot hold one patch.
         """
         if region is not None and probabilities is not None:
             raise ValueError("probabilities are written of whole volumes only")
-        slicing = Slicing.of(volume.grid, self.bundle.plane, self.bundle.unit)
-        part = Part.of(region, volume.grid, slicing)
+        slicings = Slicing.in_planes(volume.grid, self.planes, self.bundle.unit)
+        parts = [Part.of(region, volume.grid, slicing) for slicing in slicings]
         labels = np.empty(region_shape(region, volume.grid), dtype=self._values.dtype)
-        canonical = slicing.cut(labels)
         training = self.network.training
         self.network.eval()
         try:
             with (
                 torch.inference_mode(),
                 watched(self.network, check),
-                nullcontext() if probabilities is None else probabilities.opened(volume.grid, slicing) as writer,
+                nullcontext() if probabilities is None else probabilities.opened(volume.grid, slicings[-1]) as writer,
+                self._fusion(len(slicings), labels.shape, volume.name) as fusion,
             ):
-                slices = NetworkSlices(
-                    volume,
-                    slicing,
-                    self.bundle.normalization,
-                    self.bundle.spacing,
-                    self.bundle.context_slices,
-                    self.device,
-                )
+                cut = [self._slices(volume, slicing) for slicing in slicings]  # what cannot be done is told first
+                total = sum(part.slices.stop - part.slices.start for part in parts)
+                done = 0
+                for slicing, part, slices in zip(slicings[:-1], parts, cut, strict=False):
+                    sums = fusion.collect(slicing, part, slices.volume_size[1:])
+                    done = self._label_slices(slices, part, sums, done, total, progress, volume.name)
                 output = SliceLabels(
                     self.network.head,
                     self.device,
                     self._values,
-                    slices.volume_size[1:],
-                    part,
-                    canonical,
+                    cut[-1].volume_size[1:],
+                    parts[-1],
+                    slicings[-1].cut(labels),
                     writer,
                     highest is not None,
+                    self.bundle.regions is not None,
+                    fusion and fusion.fuse(slicings[-1], parts[-1]),
                 )
-                self._label_slices(slices, part, output, progress, volume.name)
+                self._label_slices(cut[-1], parts[-1], output, done, total, progress, volume.name)
         finally:
             self.network.train(training)
         if highest is not None:
             highest.update(output.highest())
         if self.keep_largest:
-            keep_largest_components(canonical)
+            keep_largest_components(slicings[0].cut(labels), self.keep_largest)
         return labels
 
     def cautions(self, volume: Volume) -> list[str]:
@@ -196,16 +205,41 @@ class Segmenter:
             )
         return volume
 
+    def _slices(self, volume: Volume, slicing: Slicing) -> NetworkSlices:
+        bundle = self.bundle
+        return NetworkSlices(
+            volume, slicing, bundle.normalization, bundle.spacing, bundle.context_slices, self.device
+        )
+
+    def _fusion(self, planes: int, shape: Sequence[int], name: str) -> AbstractContextManager[PlaneFusion | None]:
+        if planes == 1:
+            return nullcontext()
+        bundle = self.bundle
+        features = bundle.variant.features[0] * (bundle.members or 1)
+        outputs = bundle.num_classes
+        return PlaneFusion(self.network.head, features, outputs, planes, shape, self.device, self.precision, name)
+
     def _label_slices(
-        self, slices: NetworkSlices, part: Part, output: SliceLabels, progress: Progress | None, name: str
-    ) -> None:
+        self,
+        slices: NetworkSlices,
+        part: Part,
+        output: SliceLabels | PlaneSums,
+        before: int,
+        total: int,
+        progress: Progress | None,
+        name: str,
+    ) -> int:
+        """Send the part's slices through the network. before: slices of other planes that are done, of `total`.
+
+        Returns how many are done then.
+        """
         window = part.window(slices.volume_size[1:], slices.size)
         tiles = len(tiles_over(slices.size, self.bundle.patch_size, window))
         batch = self._batch_size if self._batch_size != "auto" else self._automatic_batch()
         first, end = part.slices.start, part.slices.stop
         done = first
         if progress:
-            progress(0, end - first)
+            progress(before, total)
         while done < end:
             stop = min(end, done + max(1, batch // tiles))
             try:
@@ -220,13 +254,14 @@ class Segmenter:
             if finished:
                 done = stop
                 if progress:
-                    progress(done - first, end - first)
+                    progress(before + done - first, total)
             elif batch == 1:
                 raise OutOfMemory(self._too_large(name))
             else:  # outside the except block, which holds on to what was allocated
                 batch = min(batch, max(1, (stop - done) * tiles)) // 2 or 1
                 if self.device.type == "cuda":
                     torch.cuda.empty_cache()
+        return before + end - first
 
     def _too_large(self, name: str) -> str:
         if self.device.type == "cpu":
@@ -251,6 +286,17 @@ class Segmenter:
             return self.network.features(tiles)
         with torch.autocast(self.device.type, self.precision):
             return self.network.features(tiles)
+
+
+def _chosen_planes(bundle: ModelBundle, planes: Sequence[str] | None) -> list[str]:
+    """The bundle's planes, or those of them that are named, in its order."""
+    if planes is None:
+        return bundle.planes
+    unknown = [plane for plane in planes if plane not in bundle.planes]
+    if unknown or not planes:
+        wrong = f"not on {', '.join(unknown)} ones" if unknown else "and none is named"
+        raise UserError(f"{bundle.name} was trained on {', '.join(bundle.planes)} slices, {wrong}; choose among these.")
+    return [plane for plane in bundle.planes if plane in planes]
 
 
 def _channels(count: int) -> str:

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.inference.region import Part
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.intensity import ChannelNormalization, fit
 from DinoUNetCore.volume.resampling import resize, target_size
 from DinoUNetCore.volume.volume import Volume
 
+_VALUES_IN_A_BAND = 1 << 22  # features and logits that exist at once at the native size (16 MB)
 LARGEST_SLICE = 1 << 27  # pixels at the network's spacing: gigabytes of features
 
 
@@ -86,6 +88,20 @@ def bands_at_size(
     start, stop, _ = part.indices(height)
     for first in range(start, stop, rows):
         yield first, _rows_at_height(across, height, first, min(first + rows, stop))
+
+
+def part_bands(
+    features: Tensor, size: Sequence[int], part: Part, outputs: int, device: torch.device
+) -> Iterator[tuple[int, Tensor]]:
+    """The features (F, h, w) of a slice of `size` in the part's rows and columns: (first row, (1, F, rows, columns)).
+
+    outputs: channels that the caller makes of them. The bands, on the device, are low enough to hold both.
+    """
+    rows = max(1, _VALUES_IN_A_BAND // ((len(features) + outputs) * size[1]))
+    if device.type == "mps":  # it does not have every kind of resampling
+        features = features.cpu()
+    for first, band in bands_at_size(features, size, rows, part.rows):
+        yield first, band[None, :, :, part.columns].to(device)
 
 
 def _rows_at_height(features: Tensor, height: int, first: int, stop: int) -> Tensor:

@@ -48,6 +48,7 @@ class Backbone(nn.Module):
         self.trainable = trainable
         self.loaded_sha256: str | None = None  # of the public weights that were loaded,
         self.loaded_licenses: dict[str, str] = {}  # and the texts of their licences by file name
+        self.loaded_record: dict | None = None  # the entry "backbone" of a bundle that stores these weights
         self.vit = Eva(
             patch_size=PATCH,
             dynamic_img_size=True,

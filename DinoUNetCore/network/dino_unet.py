@@ -25,7 +25,7 @@ class DinoUNet(nn.Module):
         variant: a name of `VARIANTS`, or a `Variant` of your own.
         in_channels: channels of the input. One to three are mapped to the backbone's three without parameters
             (a -> a,a,a; a,b -> a,b,a), as the authors do; four and more by a learned 1x1 projection.
-        num_classes: classes with the background, at least 2.
+        num_classes: outputs, at least 1: classes with the background, or regions.
         train_backbone: None trains the backbone only where no public weights exist (tiny).
         backbone_device: "meta" makes a backbone without weights, which are to be loaded.
 
@@ -45,8 +45,8 @@ class DinoUNet(nn.Module):
             if variant not in VARIANTS:
                 raise ValueError(f"unknown variant {variant!r}; choose from {', '.join(VARIANTS)}")
             variant = VARIANTS[variant]
-        if in_channels < 1 or num_classes < 2:
-            raise ValueError(f"need at least 1 input channel and 2 classes, not {in_channels} and {num_classes}")
+        if in_channels < 1 or num_classes < 1:
+            raise ValueError(f"need at least 1 input channel and 1 output, not {in_channels} and {num_classes}")
         if train_backbone is None:
             train_backbone = variant.timm_model is None
         dim = variant.vit.dim
@@ -64,6 +64,11 @@ class DinoUNet(nn.Module):
         self.decoder = Decoder(variant.features, num_classes)
 
     @property
+    def backbones(self) -> list[Backbone]:
+        """All that it has: one."""
+        return [self.backbone]
+
+    @property
     def dtype(self) -> torch.dtype:
         """In which the network is to compute: a short one means that `features` runs under autocast in it."""
         return self.backbone.dtype
@@ -72,9 +77,7 @@ class DinoUNet(nn.Module):
         """Names of the parameters that autocast shortens, and which may be kept short therefore: the weights of
         convolutions and linear maps, but for the head, which is applied to averaged features in float32.
         """
-        kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-        layers = {name for name, module in self.named_modules() if isinstance(module, kinds)}
-        return {f"{name}.weight" for name in layers if not name.startswith("decoder.seg_layers.")}
+        return matrices_of(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, in_channels, H, W), normalised; any H and W -> logits (B, num_classes, H, W)."""
@@ -84,13 +87,23 @@ class DinoUNet(nn.Module):
         """x: (B, in_channels, H, W) -> (B, features[0], H, W), what the head sees. The head is linear and 1x1, so
         averaging or resampling these features equals doing it to the logits.
         """
+        image, window = self.prepare(x)
+        return self.decode(image, self.backbone(image))[(..., *window)]
+
+    def prepare(self, x: Tensor) -> tuple[Tensor, tuple[slice, slice]]:
+        """x: (B, in_channels, H, W) -> (B, 3, H', W'), padded, for the backbone, and where the image lies in it."""
         height, width = x.shape[2:]
-        x, top, left = _pad(self._three_channels(x))  # (B, 3, H', W')
-        taps = self.backbone(x)  # 4 x (B, dim, H'/16, W'/16)
-        pyramid = self.adapter(x, taps)  # (B, dim, ...) at 1/4, 1/8, 1/16, 1/32
+        image, top, left = _pad(self._three_channels(x))
+        return image, (slice(top, top + height), slice(left, left + width))
+
+    def decode(self, image: Tensor, taps: list[Tensor]) -> Tensor:
+        """image: (B, 3, H', W'); taps: what the backbone makes of it, 4 x (B, dim, H'/16, W'/16)
+        -> (B, features[0], H', W').
+        """
+        pyramid = self.adapter(image, taps)  # (B, dim, ...) at 1/4, 1/8, 1/16, 1/32
         projected = self.fapm(pyramid)  # (B, features[i], ...) at the same sizes
         skips = [up(up(level)) for up, level in zip(self.ups, projected, strict=True)]  # at 1, 1/2, 1/4, 1/8
-        return self.decoder(skips)[:, :, top : top + height, left : left + width]
+        return self.decoder(skips)
 
     def head(self, features: Tensor) -> Tensor:
         """features: (B, features[0], h, w) -> logits (B, num_classes, h, w)."""
@@ -104,6 +117,13 @@ class DinoUNet(nn.Module):
         if self.in_channels == 3:
             return x
         return x[:, [0, 0, 0]] if self.in_channels == 1 else x[:, [0, 1, 0]]
+
+
+def matrices_of(network: nn.Module) -> set[str]:
+    """See `DinoUNet.matrices`; of any network made of Dino U-Nets."""
+    kinds = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+    layers = {name for name, module in network.named_modules() if isinstance(module, kinds)}
+    return {f"{name}.weight" for name in layers if "decoder.seg_layers." not in name}
 
 
 def _channel_projection(channels: int) -> nn.Conv2d:

@@ -10,6 +10,7 @@ from DinoUNetCore.dataset.augmentation import Numbers
 from DinoUNetCore.dataset.slices import TrainingSlices, collate_windows
 from DinoUNetCore.files import atomic_path
 from DinoUNetCore.overlay import FAINT, GROUND, TEXT
+from DinoUNetCore.volume.label_scheme import LabelScheme
 from DinoUNetCore.volume.labels import Label
 
 ROWS, COLUMNS = 3, 4  # of the augmented patches, right of the patch itself
@@ -21,10 +22,10 @@ DPI = 110
 CANDIDATES = 24  # samples among which the one with most structures is shown
 
 
-def draw_augmentations(path: Path, slices: TrainingSlices, labels: Sequence[Label], title: str) -> None:
+def draw_augmentations(path: Path, slices: TrainingSlices, scheme: LabelScheme, title: str) -> None:
     """Draw a PNG, written atomically; UserError if it cannot be written.
 
-    slices: with an augmentation. labels: of the classes 1, 2, ... in this order; their outlines are drawn.
+    slices: with an augmentation. The outlines of the scheme's labels are drawn.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -35,6 +36,7 @@ def draw_augmentations(path: Path, slices: TrainingSlices, labels: Sequence[Labe
     channels = len(image) // slices.context_slices
     drawn = [Numbers()]
     drawn += [slices.augmentation.draw(random, channels, slices.context_slices) for _ in range(ROWS * COLUMNS)]
+    labels = scheme.described
     patches, classes = slices.augmentation(collate_windows([(image, label, numbers) for numbers in drawn]), "cpu")
 
     # of context slices the middle one is the patch's own; three channels are shown as colours
@@ -53,7 +55,7 @@ def draw_augmentations(path: Path, slices: TrainingSlices, labels: Sequence[Labe
         span, left, bottom = (1, ROWS + column, ROWS - 1 - row) if index else (ROWS, 0, 0)
         box = (left * PANEL / width, bottom * PANEL / height, span * PANEL / width, span * PANEL / height)
         caption = _caption(numbers) if index else "as it is"
-        _draw_panel(figure, box, pixels[index], classes[index].numpy(), labels, caption)
+        _draw_panel(figure, box, pixels[index], scheme.shown[classes[index].numpy()], labels, caption)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", facecolor=GROUND)
 

@@ -20,24 +20,17 @@ def make_bundle(
 
     A frozen backbone that has a public name is not stored, whatever file it came from.
     """
-    timm_model = network.variant.timm_model
-    source = settings.backbone_source
-    named = timm_model is not None and source != "random"
-    stored = network.backbone.trainable or not named
+    backbone = _backbone_record(network, settings)
     config = make_config(
         name=settings.name or f"{plan.dataset}-{settings.variant}",
         variant_name=settings.variant,
         network=network,
-        backbone={
-            "name": timm_model if named else None,
-            "source": "random" if source == "random" else "timm" if comes_from_hub(source) else "file",
-            "trained": network.backbone.trainable,
-            "stored": stored,
-        },
+        backbone=backbone,
         inputs={
             "channel_names": plan.channel_names,
             "dimension": plan.dimension,
             "plane": plan.plane,
+            "planes": plan.planes,
             "unit": plan.unit,
             "spacing": plan.spacing,
             "patch_size": plan.patch_size,
@@ -48,11 +41,29 @@ def make_bundle(
             "spacing_range": plan.spacing_range,
         },
         labels=labels,
+        regions=plan.regions,
         training=training,
         metrics={},
     )
+    stored = backbone["stored"]
     licenses = network.backbone.loaded_licenses if stored else {}  # stored weights are derived from the public ones
     return ModelBundle(config, network_tensors(network, stored), model_card(config), config["name"], licenses)
+
+
+def _backbone_record(network: DinoUNet, settings: Settings) -> dict[str, Any]:
+    """What the bundle says of its backbone: the public weights that it is or was made from, and whether it holds it."""
+    trained, before = network.backbone.trainable, network.backbone.loaded_record
+    if before is not None:  # it began with another bundle's own backbone
+        origin = {name: before[name] for name in ("name", "source")}
+        return {**origin, "trained": trained or before["trained"], "stored": True}
+    timm_model, source = network.variant.timm_model, settings.backbone_source
+    named = timm_model is not None and source != "random"
+    return {
+        "name": timm_model if named else None,
+        "source": "random" if source == "random" else "timm" if comes_from_hub(source) else "file",
+        "trained": trained,
+        "stored": trained or not named,
+    }
 
 
 def with_metrics(bundle: ModelBundle, metrics: dict[str, Any], curves: bytes | None = None) -> ModelBundle:

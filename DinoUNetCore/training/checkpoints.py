@@ -29,7 +29,7 @@ def save_checkpoint(
 
     random: states of random generators by name, in the middle of an epoch; `random_states` reads them again.
     """
-    tensors = {f"network.{name}": tensor for name, tensor in _changing(network).items()}
+    tensors = {f"network.{name}": tensor for name, tensor in changing_tensors(network).items()}
     if optimizer is not None:
         packed = optimizer.state_dict()
         for index, entries in packed["state"].items():
@@ -52,7 +52,7 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error}); train again into a new folder.") from error
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    if set(weights) != set(_changing(network)):
+    if set(weights) != set(changing_tensors(network)):
         raise UserError(f"the checkpoint {path} belongs to another network; give another run folder.")
     network.load_state_dict(weights, strict=False)
     if optimizer is not None:
@@ -69,7 +69,8 @@ def random_states(path: Path) -> dict[str, Tensor]:
         return {name.removeprefix("random."): file.get_tensor(name).clone() for name in names}
 
 
-def _changing(network: nn.Module) -> dict[str, Tensor]:
+def changing_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """What a training may change: all parameters and buffers but the parameters of a frozen backbone."""
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad and name.startswith("backbone.")}
     return {name: tensor for name, tensor in network.state_dict().items() if name not in frozen}
 

@@ -1,5 +1,6 @@
 """A picture of a data set's fingerprint: intensities, sizes, spacings, and how large the classes are."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 
 from DinoUNetCore.dataset.fingerprint import ChannelFingerprint, Fingerprint
 from DinoUNetCore.dataset.plan import Plan
-from DinoUNetCore.dataset.planning import cut_cases
+from DinoUNetCore.dataset.planning import Cut, cut_cases
 from DinoUNetCore.files import atomic_path
+from DinoUNetCore.volume.geometry import AXES
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import default_labels
 
@@ -42,18 +44,30 @@ def draw_fingerprint(path: Path, plan: Plan, fingerprint: Fingerprint) -> None:
         axis.set_axis_off()
 
     cuts = cut_cases([case.grid for case in fingerprint.cases.values()], plan.plane, plan.unit)
-    sizes = {"rows": [cut.shape[0] for cut in cuts], "columns": [cut.shape[1] for cut in cuts]}
-    spacings = {"rows": [cut.spacing[1] for cut in cuts], "columns": [cut.spacing[2] for cut in cuts]}
+    between, rows, columns = _axis_names(plan, cuts[0])
+    sizes = {rows: [cut.shape[0] for cut in cuts], columns: [cut.shape[1] for cut in cuts]}
+    spacings = {rows: [cut.spacing[1] for cut in cuts], columns: [cut.spacing[2] for cut in cuts]}
+    planned = dict(zip((rows, columns), plan.spacing, strict=True))
     if plan.dimension == 3:
-        sizes = {"slices": [cut.slices for cut in cuts], **sizes}
-        spacings = {"between\nslices": [cut.spacing[0] for cut in cuts], **spacings}
+        sizes = {between: [cut.slices for cut in cuts], **sizes}
+        spacings = {between: [cut.spacing[0] for cut in cuts], **spacings}
+    if len(plan.planes) > 1:  # one spacing for all axes
+        planned = {between: plan.spacing[0], **planned}
     axes = lower_part.subplots(1, 3, width_ratios=[1, 1, 1.6]) if plan.unit == "mm" else lower_part.subplots(1, 2)
     _draw_sizes(axes[0], sizes)
     if plan.unit == "mm":
-        _draw_spacings(axes[1], spacings, plan.spacing)
+        _draw_spacings(axes[1], spacings, planned)
     _draw_classes(axes[-1], plan, fingerprint)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png")
+
+
+def _axis_names(plan: Plan, cut: Cut) -> list[str]:
+    """Of slices, rows and columns; where several planes make an axis now this and now that, as they lie in the body."""
+    if len(plan.planes) == 1:
+        return ["slices", "rows", "columns"]
+    across = next(axis for axis in AXES if axis not in (cut.row_axis, cut.column_axis))
+    return [axis.replace("-", "-\n") for axis in (across, cut.row_axis, cut.column_axis)]
 
 
 def _draw_intensities(axis, name: str, channel: ChannelFingerprint, normalization: ChannelNormalization) -> None:
@@ -83,10 +97,11 @@ def _draw_sizes(axis, sizes: dict[str, Sequence[float]]) -> None:
     axis.set(title="Sizes", ylabel="stored pixels")
 
 
-def _draw_spacings(axis, spacings: dict[str, Sequence[float]], planned: Sequence[float]) -> None:
+def _draw_spacings(axis, spacings: dict[str, Sequence[float]], planned: dict[str, float]) -> None:
     _draw_strips(axis, spacings)
-    places = [list(spacings).index(name) for name in ("rows", "columns")]
-    axis.plot(places, planned, linestyle="", marker="D", fillstyle="none", markersize=9, color=PLANNED, label="planned")
+    places = [list(spacings).index(name) for name in planned]
+    values = list(planned.values())
+    axis.plot(places, values, linestyle="", marker="D", fillstyle="none", markersize=9, color=PLANNED, label="planned")
     axis.set(title="Spacings", ylabel="mm")
     axis.legend(fontsize=8)
 
@@ -112,7 +127,7 @@ def _draw_classes(axis, plan: Plan, fingerprint: Fingerprint) -> None:
     labels = default_labels(plan.labels)
     everything: list[float] = []
     for place, label in enumerate(labels):
-        shares = np.array([case.label_voxels[label.name] / sum(case.label_voxels.values()) for case in cases])
+        shares = np.array([case.label_voxels[label.name] / math.prod(case.size) for case in cases])
         present = 100 * shares[shares > 0]
         everything += present.tolist()
         color = [part / 255 for part in label.color]

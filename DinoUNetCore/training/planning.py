@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from DinoUNetCore.dataset.fingerprint import Fingerprint, make_fingerprint
+from DinoUNetCore.dataset.label_scheme import scheme_of
 from DinoUNetCore.dataset.layout import Dataset, read_dataset
 from DinoUNetCore.dataset.plan import Plan, make_plan
 from DinoUNetCore.dataset.problems import Problems
 from DinoUNetCore.device import choose_device, choose_precision
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.training.device_room import DeviceRoom
+from DinoUNetCore.training.pretrained import note_pretrained, open_pretrained, with_inputs_of
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.weights.placement import free_memory
 
-DECIDED_BY_PLAN = ("spacing", "patch_size", "batch_size", "context_slices")
+DECIDED_BY_PLAN = ("planes", "spacing", "patch_size", "batch_size", "context_slices")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,17 @@ def plan_training(
     fingerprint = make_fingerprint(
         dataset, progress, resample_channels=settings.resample_channels, problems=problems
     )
+    taken: list[str] = []
+    bundle = open_pretrained(settings) if settings.pretrained else None
+    if bundle is not None:
+        dimension = next(iter(fingerprint.cases.values())).dimension
+        settings, taken = with_inputs_of(bundle, settings, dataset, dimension)
     plan = make_plan(
         dataset,
         fingerprint,
         settings.variant,
         plane=settings.plane,
+        planes=settings.planes,
         seed=settings.seed,
         batch_size=settings.batch_size,
         spacing=list(settings.spacing) if settings.spacing else None,
@@ -60,6 +68,8 @@ def plan_training(
         context_slices=settings.context_slices,
         room=_room(settings, dataset),
     )
+    if bundle is not None:
+        note_pretrained(plan, bundle, settings.pretrained, taken)
     return Planned(dataset, plan, fingerprint, plan.check_against(dataset, fingerprint))
 
 
@@ -86,5 +96,5 @@ def _room(settings: Settings, dataset: Dataset) -> DeviceRoom | None:
         return None
     precision = choose_precision(settings.precision, device)
     return DeviceRoom(
-        free_memory(device), settings.variant, len(dataset.labels), settings.train_backbone, precision
+        free_memory(device), settings.variant, scheme_of(dataset).outputs, settings.train_backbone, precision
     )

@@ -13,18 +13,24 @@ from DinoUNetCore.dataset.preprocessing import PreparedCase
 from DinoUNetCore.dataset.slices import patch_centre, patch_of
 from DinoUNetCore.files import atomic_path, write_text
 from DinoUNetCore.overlay import OverlayRow, save_overlay
+from DinoUNetCore.volume.label_scheme import BACKGROUND, LabelScheme
 from DinoUNetCore.volume.labels import Label
+
+LAST_COLUMNS = {"learning_rate": ".3g", "seconds": ".1f", "patches_per_second": ".1f", "waiting": ".3f"}
+"""Of log.csv, and how they are written."""
 
 
 def write_log(path: Path, history: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    """One row per epoch: loss, Dice per structure, learning rate, seconds."""
+    """One row per epoch: loss, Dice per structure, learning rate, seconds, patches per second, and the share of the
+    time for patches that was spent waiting for data (see `stopwatch`). What was not measured is left empty.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", "loss", "mean_dice", *(f"dice_{name}" for name in names), "learning_rate", "seconds"])
+    writer.writerow(["epoch", "loss", "mean_dice", *(f"dice_{name}" for name in names), *LAST_COLUMNS])
     for row in history:
         dice = ["" if value is None else f"{value:.4f}" for value in (row["mean_dice"], *row["dice"])]
-        rate, seconds = f"{row['learning_rate']:.3g}", f"{row['seconds']:.1f}"
-        writer.writerow([row["epoch"], f"{row['loss']:.5f}", *dice, rate, seconds])
+        numbers = ["" if row.get(name) is None else format(row[name], form) for name, form in LAST_COLUMNS.items()]
+        writer.writerow([row["epoch"], f"{row['loss']:.5f}", *dice, *numbers])
     write_text(path, text.getvalue())
 
 
@@ -60,7 +66,7 @@ def draw_curves(path: Path, history: Sequence[dict[str, Any]], labels: Sequence[
 def draw_overlay(
     path: Path,
     cases: Sequence[PreparedCase],
-    labels: Sequence[Label],
+    scheme: LabelScheme,
     patch_size: Sequence[int],
     context_slices: int,
     channels: int,
@@ -69,12 +75,12 @@ def draw_overlay(
 ) -> None:
     """Up to four validation cases, a patch of the slice with most foreground of each: image, label, prediction.
 
-    `predict` maps (1, C, H, W) to class indices (1, H, W).
+    `predict` maps (1, C, H, W) to what is drawn (1, H, W): see `targets.drawn`.
     """
-    values = np.array([0, *(label.value for label in labels)])
+    values, shown = np.array([BACKGROUND, *scheme.written]), scheme.shown
     rows = []
     for case in cases[:4]:
-        foreground = np.asarray(case.labels()) > 0
+        foreground = (shown > 0)[case.labels()]
         index = int(foreground.sum(axis=(1, 2)).argmax())
         places = np.argwhere(foreground[index])
         aim = places.mean(axis=0).round() if len(places) else np.array(case.shape[1:]) // 2
@@ -84,5 +90,5 @@ def draw_overlay(
         # with context, the middle channel is the slice itself; three plain channels are shown as colours
         pixels = image[context_slices // 2] if channels != 3 else image.transpose(1, 2, 0)
         name = f"{case.name}, slice {index}"
-        rows.append(OverlayRow(name, pixels, values[truth], values[predicted], case.aspect))
-    save_overlay(path, rows, labels, title)
+        rows.append(OverlayRow(name, pixels, values[shown[truth]], values[predicted], case.aspect))
+    save_overlay(path, rows, scheme.described, title)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from DinoUNetCore.dataset.fingerprint import Fingerprint
+from DinoUNetCore.dataset.label_scheme import scheme_of
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.dataset.preprocessing import PreparedCase
 from DinoUNetCore.dataset.slices import patch_centre, patch_of
@@ -16,8 +17,8 @@ from DinoUNetCore.dataset.slices import patch_centre, patch_of
 class SamplePatch:
     """What the network gets at one place, without augmentation.
 
-    centre: (row, column) in the prepared slice. image: (channels * context_slices, rows, columns). label: class indices
-    (rows, columns).
+    centre: (row, column) in the prepared slice. image: (channels * context_slices, rows, columns). label: (rows,
+    columns), as `LabelScheme.shown` says.
     """
 
     slice_index: int
@@ -74,7 +75,7 @@ def choose_patches(case: PreparedCase, plan: Plan, count: int, shown: Counter) -
 
 def _patch(case: PreparedCase, plan: Plan, slice_index: int, centre: tuple[int, int]) -> SamplePatch:
     image, label = patch_of(case, slice_index, centre, plan.patch_size, plan.context_slices)
-    return SamplePatch(slice_index, centre, image, label[0])
+    return SamplePatch(slice_index, centre, image, scheme_of(plan).shown[label[0]])
 
 
 def _van_der_corput(count: int) -> Sequence[float]:

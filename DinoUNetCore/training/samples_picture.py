@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from DinoUNetCore.dataset.fingerprint import Fingerprint
+from DinoUNetCore.dataset.label_scheme import scheme_of
 from DinoUNetCore.dataset.plan import Plan
+from DinoUNetCore.dataset.planning_of_planes import listed
 from DinoUNetCore.dataset.preprocessing import PreparedCase
 from DinoUNetCore.training.panels_page import COLUMNS, Block, Frame, Panel, draw_page
 from DinoUNetCore.training.sample_patches import SamplePatch, choose_patches
 from DinoUNetCore.volume.geometry import ANTERIOR_POSTERIOR, LEFT_RIGHT, SUPERIOR_INFERIOR, Slicing
-from DinoUNetCore.volume.labels import default_labels
 
 CLEARLY_SMALLER = 0.7  # a patch with less than this part of its slice: the whole slice is shown, too
 # What lies at the top of rows, and at the left of columns, that follow an axis in canonical slices.
@@ -22,17 +23,22 @@ FIRST = {LEFT_RIGHT: "R", ANTERIOR_POSTERIOR: "A", SUPERIOR_INFERIOR: "S", "": "
 def draw_samples(path: Path, plan: Plan, fingerprint: Fingerprint, cases: Sequence[PreparedCase]) -> None:
     """Write a PNG of patches of `cases`, as many as fit on a page, each class shown about equally often.
 
-    Where patches are clearly smaller than the slices, the slice of the first patch is shown with their places. Cases
-    with several channels that are no colours show each channel of one patch.
+    Of a case that is cut in several planes, each is a case here. Where patches are clearly smaller than the slices, the
+    slice of the first patch is shown with their places. Cases with several channels that are no colours show each
+    channel of one patch.
     """
     shown: Counter = Counter()
     blocks = [
-        Block(case.name, _panels(case, plan, shown), case.aspect, _first_letters(plan, fingerprint, case))
+        Block(_title(case, plan), _panels(case, plan, shown), case.aspect, _first_letters(plan, fingerprint, case))
         for case in cases
     ]
     cell = tuple(side * spacing for side, spacing in zip(plan.patch_size, plan.spacing, strict=True))
     title = f"{plan.dataset} as the network will see it"
-    draw_page(path, title, _facts(plan), blocks, cell, default_labels(plan.labels))
+    draw_page(path, title, _facts(plan), blocks, cell, scheme_of(plan).described)
+
+
+def _title(case: PreparedCase, plan: Plan) -> str:
+    return case.name if len(plan.planes) == 1 else f"{case.name}, {case.plane}"
 
 
 def _facts(plan: Plan) -> str:
@@ -40,7 +46,7 @@ def _facts(plan: Plan) -> str:
     rows, columns = plan.patch_size
     facts = [
         f"patches of {rows} x {columns} pixels of {plan.spacing[0]:.3g} x {plan.spacing[1]:.3g} {unit}",
-        *([f"{plan.plane} slices"] if plan.dimension == 3 else []),
+        *([f"{listed(plan.planes)} slices"] if plan.dimension == 3 else []),
         *(["each with its two neighbours"] if plan.context_slices == 3 else []),
         f"normalized by {', '.join(dict.fromkeys(channel.scheme for channel in plan.normalization))}",
         "not augmented",
@@ -77,7 +83,8 @@ def _whole_slice(case: PreparedCase, plan: Plan, patches: Sequence[SamplePatch],
     ]
     image = case.images()[index].astype(np.float32)
     caption = "whole picture" if plan.dimension == 2 else f"whole {_slice(case, patches[0])}"
-    return Panel(caption, image.transpose(1, 2, 0) if colours else image[0], np.array(case.labels()[index]), frames)
+    label = scheme_of(plan).shown[case.labels()[index]]
+    return Panel(caption, image.transpose(1, 2, 0) if colours else image[0], label, frames)
 
 
 def _edge(case: PreparedCase, plan: Plan, patch: SamplePatch) -> list[Frame]:
@@ -94,5 +101,5 @@ def _slice(case: PreparedCase, patch: SamplePatch) -> str:
 
 def _first_letters(plan: Plan, fingerprint: Fingerprint, case: PreparedCase) -> tuple[str, str]:
     """What lies at the top and at the left of the case's slices; empty for pictures."""
-    slicing = Slicing.of(fingerprint.cases[case.name].grid, plan.plane, plan.unit)
+    slicing = Slicing.of(fingerprint.cases[case.name].grid, case.plane, plan.unit)
     return FIRST[slicing.row_axis], FIRST[slicing.column_axis]

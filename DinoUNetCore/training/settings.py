@@ -9,7 +9,7 @@ from DinoUNetCore.files import read_json, write_json
 from DinoUNetCore.network.variants import VARIANTS
 
 # May differ when a run is resumed: they change where and how fast it runs, not what is computed.
-FREE_ON_RESUME = {"device", "workers", "threads", "keep_prepared"}
+FREE_ON_RESUME = {"device", "workers", "threads", "keep_prepared", "tensorboard"}
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,17 @@ class Settings:
     iterations: int | None = None
     learning_rate: float | None = None
     batch_size: int | None = None
+    accumulate: int = 1
     spacing: tuple[float, float] | None = None
     patch_size: tuple[int, int] | None = None
     plane: str = "finest"
+    planes: tuple[str, ...] | None = None
     context_slices: int | None = None
     plan: str | None = None
     groups: str | None = None
     resample_channels: bool = False
     backbone: str | None = None
+    pretrained: str | None = None
     train_backbone: bool | None = None
     precision: str = "auto"
     seed: int = 12345
@@ -42,6 +45,7 @@ class Settings:
     workers: int | None = None
     threads: int | None = None
     keep_prepared: bool = False
+    tensorboard: bool = False
     name: str | None = None
 
     @property
@@ -61,8 +65,9 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Settings":
-        pairs = {name: tuple(values[name]) for name in ("spacing", "patch_size") if values.get(name) is not None}
-        return cls(**{**values, **pairs})
+        names = ("spacing", "patch_size", "planes")
+        tuples = {name: tuple(values[name]) for name in names if values.get(name) is not None}
+        return cls(**{**values, **tuples})
 
     def resumed_with(self, given: dict[str, Any], folder: Path) -> "Settings":
         """These settings for a resumed run, for which a user gave some again. UserError if one has changed.

@@ -8,36 +8,47 @@ from torch import Tensor, nn
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.memory import is_out_of_memory
+from DinoUNetCore.training.gradients import GradientMean
+from DinoUNetCore.training.processes import ALONE, Processes
 
 MOST_SKIPPED = 10
 """So many batches in a row may give no finite loss or gradient."""
 
 
 class Step:
-    """Callable: a batch of images (B, C, H, W) and classes (B, H, W) -> its loss, or None if the batch was skipped.
+    """Callable: this process's part of a batch, images (B, C, H, W) and classes (B, H, W) -> the loss of the whole
+    batch, or None if it was skipped.
 
     A batch whose loss or gradient is not finite changes nothing: no weight, and no running mean of a BatchNorm (with
     float16 the loss is scaled down, as always). Many of them in a row end the training with a UserError.
 
     A batch that does not fit into the device's memory is split, now and from then on: gradients of its parts are added
     up. Then BatchNorm and Dice see a part at a time, so that results differ a little from those of a whole batch.
+    Several processes cannot agree on that in the middle of a step: it is a UserError there.
 
-    forward: the network under autocast. clip: largest norm of the gradient. say: takes sentences.
+    forward: the network under autocast, of images and what is given beside them. loss: of all processes' parts
+    together. clip: largest norm of the gradient. say: takes sentences. parts: into which every batch is split from the
+    start. batch_size: patches of a whole batch, of which each process gets its share of each part (`places_in_batch`);
+    None: as many as are given.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        forward: Callable[[Tensor], Tensor],
+        forward: Callable[..., Tensor],
         loss: nn.Module,
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
         clip: float,
         say: Callable[[str], None],
+        parts: int = 1,
+        processes: Processes = ALONE,
+        batch_size: int | None = None,
     ):
         self.network, self.forward, self.loss = network, forward, loss
         self.optimizer, self.scaler, self.clip, self.say = optimizer, scaler, clip, say
-        self.parts = 1  # into which a batch is split
+        self.parts, self.processes, self.batch_size = parts, processes, batch_size
+        self.gradients = GradientMean(network, processes)
         self.skipped = 0  # batches since the last one that counted
         self._statistics = [
             buffer
@@ -46,9 +57,10 @@ class Step:
             for buffer in (module.running_mean, module.running_var, module.num_batches_tracked)
         ]
 
-    def __call__(self, images: Tensor, classes: Tensor) -> float | None:
+    def __call__(self, images: Tensor, classes: Tensor, *others: Tensor) -> float | None:
+        """others: (B, ...) each, what `forward` takes beside the images."""
         before = [buffer.clone() for buffer in self._statistics]
-        loss = self._backward(images, classes, before)
+        loss = self._backward([images, classes, *others], before)
         finite = math.isfinite(loss)
         if finite:
             self.scaler.unscale_(self.optimizer)
@@ -71,15 +83,22 @@ class Step:
             )
         return None
 
-    def _backward(self, images: Tensor, classes: Tensor, before: list[Tensor]) -> float:
+    def _backward(self, batch: list[Tensor], before: list[Tensor]) -> float:
         """Gradients of the mean loss over the parts; splits further while memory lacks."""
+        images = batch[0]
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                return self._add_gradients(images, classes)
+                return self._add_gradients(batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                if self.processes.count > 1:
+                    raise UserError(
+                        f"{len(images)} patches of {images.shape[2]}x{images.shape[3]} at once do not fit into the "
+                        f"memory of {images.device}; add --accumulate {2 * self.parts}, start more processes, or train "
+                        "with a smaller --batch-size."
+                    ) from error
                 smallest = self.parts >= len(images)
             # outside the except block, which holds on to what was allocated
             if smallest:
@@ -96,16 +115,17 @@ class Step:
                 f"in {self.parts} parts from now on."
             )
 
-    def _add_gradients(self, images: Tensor, classes: Tensor) -> float:
-        total = 0.0
-        for part, target in zip(images.tensor_split(self.parts), classes.tensor_split(self.parts), strict=True):
-            share = len(part) / len(images)
-            loss = self.loss(self.forward(part).float(), target[:, None]) * share
+    def _add_gradients(self, batch: list[Tensor]) -> float:
+        total, whole = 0.0, self.batch_size or len(batch[0])
+        for number in range(self.parts):
+            part, target, *others = (tensor.tensor_split(self.parts)[number] for tensor in batch)
+            size = whole // self.parts + (number < whole % self.parts)  # of the part in all processes
+            loss = self.loss(self.forward(part, *others).float(), target[:, None]) * (size / whole)
             value = loss.item()
             total += value
             if not math.isfinite(value):
                 return value
-            self.scaler.scale(loss).backward()
+            self.gradients.backward(self.scaler.scale(loss), last=number == self.parts - 1)
         return total
 
     def _restore(self, before: list[Tensor]) -> None:

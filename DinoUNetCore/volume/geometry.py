@@ -129,6 +129,15 @@ class Slicing:
             tuple(AXES[anatomical] for anatomical, _ in layout),
         )
 
+    @classmethod
+    def in_planes(cls, grid: Grid, planes: Sequence[str], unit: str = "mm") -> list["Slicing"]:
+        """`of` for each of the planes. Those that cut the grid alike count once: of a picture, or a single slice."""
+        distinct: dict[tuple, Slicing] = {}
+        for plane in planes:
+            slicing = cls.of(grid, plane, unit)
+            distinct.setdefault((slicing.permutation, slicing.flips), slicing)
+        return list(distinct.values())
+
     @property
     def slice_axis(self) -> str:
         """The anatomical axis along which slices follow each other."""

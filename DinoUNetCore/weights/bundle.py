@@ -22,23 +22,19 @@ from torch import Tensor
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import PARTIAL, give_usual_permissions
-from DinoUNetCore.network.backbone import Backbone
 from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.network.ensemble import Ensemble
 from DinoUNetCore.network.variants import Variant
-from DinoUNetCore.volume.geometry import UNITS
+from DinoUNetCore.volume.geometry import PLANES, UNITS
 from DinoUNetCore.volume.intensity import ChannelNormalization
 from DinoUNetCore.volume.labels import Label
-from DinoUNetCore.weights.bundle_files import CARD, CONFIG, CURVES, FORMAT_VERSION, WEIGHTS
-from DinoUNetCore.weights.dinov3 import (
-    BACKBONE_FILE,
-    backbone_sha256,
-    fill_buffers,
-    named_backbone,
-)
-from DinoUNetCore.weights.placement import RESERVE, choose_placement, place_backbone
-from DinoUNetCore.weights.tensors import assign_tensor, file_sha256, save_tensors
+from DinoUNetCore.weights.building import build_network
+from DinoUNetCore.weights.bundle_files import CARD, CONFIG, CURVES, FORMAT_VERSION, WEIGHTS, check_version
+from DinoUNetCore.weights.dinov3 import backbone_sha256
+from DinoUNetCore.weights.tensors import file_sha256, save_tensors
 
-_VIT = "backbone.vit."
+MOST_MEMBERS = 64
+"""Of an ensemble: a config.json that states more is damaged."""
 
 
 @dataclass
@@ -70,20 +66,17 @@ class ModelBundle:
             ) from error
 
     def _read_config(self) -> None:
-        version = self.config["format_version"]
-        if version != FORMAT_VERSION:
-            raise UserError(
-                f"the bundle has format version {version}, and this program knows {FORMAT_VERSION} only; "
-                "update the program or get another bundle."
-            )
+        check_version("the bundle", self.config["format_version"])
         architecture, inputs = self.config["architecture"], self.config["input"]
         self.name: str = self.config["name"]
         self.variant = Variant.from_json(architecture["sizes"])
         self.labels = [Label.from_json(label) for label in self.config["labels"]]
-        self.label_values: list[int] = [0, *(label.value for label in self.labels)]  # by the network's class index
+        self.label_values: list[int] = [0, *(label.value for label in self.labels)]  # the background's first
+        self.regions = _regions(self.config.get("regions"), self.labels)  # each label's values; None: classes
         self.channel_names = [str(name) for name in inputs["channel_names"]]
         self.dimension = int(inputs["dimension"])
         self.plane: str = inputs["plane"]
+        self.planes: list[str] = list(inputs.get("planes", [self.plane]))  # all that training showed, `plane` first
         self.unit: str = inputs.get("unit", "mm")  # of UNITS; the first bundles had none
         self.spacing: tuple[float, float] = _pair(inputs["spacing"], float)  # (row, column) in this unit
         self.patch_size: tuple[int, int] = _pair(inputs["patch_size"], int)  # (rows, columns)
@@ -92,12 +85,26 @@ class ModelBundle:
         self.intensity_range = [_pair(entry, float) for entry in inputs["intensity_range"]]  # per channel
         self.spacing_range = [_pair(entry, float) for entry in inputs["spacing_range"]]  # slices, rows, columns
         self.mirror: list[str] = list(inputs["mirror"])  # axes on which training mirrored: "rows", "columns"
-        self.num_classes = len(self.label_values)
+        self.num_classes = len(self.label_values if self.regions is None else self.regions)  # of the network's outputs
         if self.unit not in UNITS:
             raise ValueError("unit")
+        if self.planes[:1] != [self.plane] or len(set(self.planes)) != len(self.planes):
+            raise ValueError("planes")
+        if len(self.planes) > 1 and not set(self.planes) <= set(PLANES):
+            raise ValueError("planes")
         backbone = self.config["backbone"]
         if type(backbone["stored"]) is not bool or type(backbone["sha256"]) is not str:
             raise ValueError("backbone")
+        ensemble = self.config.get("ensemble")
+        self.members: int | None = None if ensemble is None else ensemble["members"]  # None: a plain network
+        self.shares_backbone: bool = ensemble is None or ensemble["shares_backbone"]
+        if ensemble is not None and not (type(self.members) is int and 1 <= self.members <= MOST_MEMBERS):
+            raise ValueError("ensemble")
+        if type(self.shares_backbone) is not bool or not (self.shares_backbone or self.stores_backbone):
+            raise ValueError("ensemble, backbone")
+        values = {label.name: label.value for label in self.labels}
+        kept = self.config.get("postprocessing", {}).get("keep_largest", [])
+        self.keep_largest: list[int] = [values[name] for name in kept]  # label values that keep one piece only
         if self.context_slices not in (1, 3) or not set(self.mirror) <= {"rows", "columns"} or min(self.patch_size) < 1:
             raise ValueError("context_slices, mirror, patch_size")
         if int(architecture["num_classes"]) != self.num_classes:
@@ -123,7 +130,7 @@ class ModelBundle:
         backbone: str | os.PathLike | None = None,
         progress: Callable[[int, int], None] | None = None,
         say: Callable[[str], None] | None = None,
-    ) -> DinoUNet:
+    ) -> DinoUNet | Ensemble:
         """The network with its weights on a device, in eval mode, without gradients. Nothing is held twice; on the CPU
         it may share memory with the bundle.
 
@@ -133,54 +140,7 @@ class ModelBundle:
         says, and is checked by its SHA-256; one that is too large for the device is streamed (see `placement`).
         progress(done, total): bytes of a download. say: takes sentences on what is unusual.
         """
-        device, record = torch.device(device), self.config["backbone"]
-        with torch.device("meta"):
-            network = DinoUNet(self.variant, self.in_channels, self.num_classes, train_backbone=False)
-        rest = sum(tensor.nbytes for name, tensor in network.state_dict().items() if not name.startswith(_VIT))
-        placement = choose_placement(
-            network.backbone, device, dtype, reserve=RESERVE + rest, may_stream=not self.stores_backbone
-        )
-        if placement.note and say:
-            say(placement.note)
-        weights = None
-        if not self.stores_backbone:
-            file = backbone or self.backbone_file
-            weights = named_backbone(file, self.variant.timm_model, record["sha256"], progress)
-        self._fill(network, device, placement.dtype)
-        if weights is None:
-            fill_buffers(network.backbone, None, device)
-        else:
-            place_backbone(network.backbone, weights, device, placement)
-            self._check_backbone(network.backbone, weights.origin)
-        if record.get("rope_periods") is not None:
-            network.backbone.rope_periods = torch.tensor(record["rope_periods"])
-        return network.requires_grad_(False).eval()
-
-    def _fill(self, network: DinoUNet, device: torch.device, dtype: torch.dtype) -> None:
-        """Put the bundle's tensors into a network that has none yet."""
-        expected = {
-            name: tensor
-            for name, tensor in network.state_dict().items()
-            if self.stores_backbone or not name.startswith("backbone.")
-        }
-        if wrong := sorted(expected.keys() ^ set(self.tensors)):
-            raise UserError(
-                f"{self.source} is damaged: {len(wrong)} tensors are missing or unknown, such as {wrong[0]}; "
-                "get the bundle again."
-            )
-        matrices = network.matrices()
-        for name, place in expected.items():
-            tensor = self.tensors[name]
-            if tensor.shape != place.shape:
-                raise UserError(f"{self.source} is damaged: its tensors do not fit its {CONFIG}; get it again.")
-            assign_tensor(network, name, tensor.to(device, dtype if name in matrices else place.dtype))
-
-    def _check_backbone(self, backbone: Backbone, origin: str) -> None:
-        if backbone.loaded_sha256 != self.config["backbone"]["sha256"]:
-            raise UserError(
-                f"{origin} does not hold the backbone weights that {self.source} was trained with (the SHA-256 "
-                f"differs); name the file that does by --backbone FILE or {BACKBONE_FILE}."
-            )
+        return build_network(self, torch.device(device), dtype, backbone, progress, say)
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
         """Write the bundle to a folder, or to one file if `path` ends in .zip; whole or not at all."""
@@ -252,6 +212,18 @@ def _pair(values: Any, kind: type) -> tuple:
     return kind(first), kind(second)
 
 
+def _regions(entries: Any, labels: list[Label]) -> list[list[int]] | None:
+    if entries is None:
+        return None
+    regions = [list(values) for values in entries]
+    whole = all(type(value) is int and value > 0 for values in regions for value in values)
+    if not whole or len(regions) != len(labels):
+        raise ValueError("regions")
+    if not all(label.value in values for label, values in zip(labels, regions, strict=True)):
+        raise ValueError("regions")
+    return regions
+
+
 def make_config(
     *,
     name: str,
@@ -262,8 +234,12 @@ def make_config(
     labels: list[Label],
     training: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    regions: Mapping[str, list[int]] | None = None,
 ) -> dict[str, Any]:
-    """The content of config.json for a trained network."""
+    """The content of config.json for a trained network.
+
+    labels: in the order of its outputs. regions: {name: values that make it up}, likewise; None for classes.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "name": name,
@@ -280,6 +256,7 @@ def make_config(
         },
         "input": dict(inputs),
         "labels": [label.to_json() for label in labels],
+        **({} if regions is None else {"regions": list(regions.values())}),
         "training": dict(training),
         "metrics": dict(metrics),
     }

@@ -17,7 +17,8 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import give_usual_permissions
 from DinoUNetCore.weights.license_files import is_license
 
-FORMAT_VERSION = 1
+FORMAT_VERSION, READABLE_VERSIONS = 2, (1, 2)
+"""What is written, and what is read. 2 added ensembles, postprocessing, several planes and regions."""
 CONFIG, WEIGHTS, CARD, CURVES = "config.json", "model.safetensors", "README.md", "curves.png"
 BACKBONE = "backbone"
 """The sub-folder with the backbone that the bundle names, in bundles made to travel."""
@@ -248,6 +249,15 @@ def check_weights(source: Path | str, sha256: str, config: dict[str, Any]) -> No
         raise UserError(f"{source} is damaged: the SHA-256 of {WEIGHTS} is not the one in {CONFIG}; get it again.")
 
 
+def check_version(source: Path | str, version: object) -> None:
+    """UserError unless bundles of this format version can be read."""
+    if version not in READABLE_VERSIONS:
+        raise UserError(
+            f"{source} has format version {version!s:.20}, and this program knows "
+            f"{' and '.join(map(str, READABLE_VERSIONS))} only; update the program or get another bundle."
+        )
+
+
 def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
     """The content of a config.json, sound as far as can be told without torch."""
     _check_size(source, CONFIG, data)
@@ -262,11 +272,7 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
         raise UserError(
             f"{source} is no model of Dino U-Net: its {CONFIG} has no format_version; give a model's folder or zip."
         )
-    if config["format_version"] != FORMAT_VERSION:
-        raise UserError(
-            f"{source} has format version {config['format_version']!s:.20}, and this program knows {FORMAT_VERSION} "
-            "only; update the program or get another bundle."
-        )
+    check_version(source, config["format_version"])
     try:
         inputs, labels, backbone = config["input"], config["labels"], config["backbone"]
         channels, schemes = inputs["channel_names"], [entry["scheme"] for entry in inputs["normalization"]]

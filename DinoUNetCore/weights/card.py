@@ -67,10 +67,22 @@ def _structures(labels: list[Mapping[str, Any]]) -> list[str]:
     return rows
 
 
+def _origin(config: Mapping[str, Any]) -> list[str]:
+    """How the network came about, beyond one training."""
+    ensemble, kept = config.get("ensemble"), config.get("postprocessing", {}).get("keep_largest", [])
+    lines = []
+    if ensemble:
+        lines.append(f"- ensemble: the mean of the logits of {ensemble['members']} networks")
+    if kept:
+        lines.append(f"- of these structures only the largest piece is kept: {', '.join(kept)}")
+    return lines
+
+
 def _training(config: Mapping[str, Any]) -> list[str]:
     inputs, backbone = config["input"], config["backbone"]
     origin = " (from a file)" if backbone["name"] and backbone["source"] == "file" else ""
-    slices = inputs["plane"] if inputs["dimension"] == 3 else "as stored"
+    planes = inputs.get("planes", [inputs["plane"]])
+    slices = " and ".join(planes) if inputs["dimension"] == 3 else "as stored"
     warning = "**Warning: the backbone is random and was not trained: this model is good for tests only.**"
     useless = backbone["source"] == "random" and not backbone["trained"]
     return [
@@ -80,6 +92,7 @@ def _training(config: Mapping[str, Any]) -> list[str]:
         f"{'trained along' if backbone['trained'] else 'frozen'}",
         f"- slices: {slices}, {_text(inputs['spacing'])} {inputs.get('unit', 'mm')} (rows, columns), patches of "
         f"{_text(inputs['patch_size'])}, context {inputs['context_slices']}",
+        *_origin(config),
     ]
 
 
@@ -90,6 +103,9 @@ def _measured(config: Mapping[str, Any]) -> list[str]:
     lines = [f"| structure | Dice | HD95 ({unit}) | ASSD ({unit}) | cases |", "|---|---|---|---|---|"]
     if config["training"].get("validated_on_training_cases"):
         lines = ["**These are the training cases: the numbers say nothing about other images.**", "", *lines]
+    if config.get("ensemble"):
+        note = "Every case was segmented by the one network that had not seen it in training, not by all together."
+        lines = [note, "", *lines]
     for label in config["labels"]:
         if row := metrics["labels"].get(label["name"]):
             lines.append(f"| {label['name']} | {_row(row)} | {row['cases']} |")

@@ -21,6 +21,8 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json
 from DinoUNetCore.volume.geometry import PLANES, Slicing
 from DinoUNetCore.volume.intensity import ChannelNormalization
+from DinoUNetCore.volume.label_scheme import LabelScheme
+from DinoUNetCore.volume.label_table import read_label_scheme
 from DinoUNetCore.volume.reading import is_picture
 from DinoUNetCore.volume.volume import Grid
 
@@ -42,7 +44,7 @@ _TURNING_READERS = ("NibabelIOWithReorient", "SimpleITKIOWithReorient")
 class NnUNetPlans:
     """What the two files say, in our terms (see dataset.plan.Plan).
 
-    labels: {name: value}, ordered by value, with the background's 0; an ignore label is no class and left out.
+    scheme: what the network's outputs mean, classes or regions.
     spacing: (row, column). patch_size: (rows, columns). turned: which of "rows" and "columns" run the other way in our
     slices. intensity_range: per channel the 0.5 and 99.5 percentiles of the labelled voxels. spacing_range: the median
     spacing of the data set between slices, rows and columns, twice.
@@ -50,7 +52,7 @@ class NnUNetPlans:
 
     data_set: str
     channel_names: list[str]
-    labels: dict[str, int]
+    scheme: LabelScheme
     dimension: int
     unit: str
     plane: str
@@ -68,12 +70,12 @@ def read_nnunet_plans(
     """Read both files. configuration: the one trained with. stored: the plane whose slices the data set's files store.
 
     UserErrors: files that are no such files or swapped, no such configuration, and all that cannot be reproduced:
-    region-based labels, unknown normalisations and those in a mask, slices with rows and columns swapped.
+    unknown normalisations and those in a mask, slices with rows and columns swapped.
     """
     plans_table, dataset_table = _read_tables(Path(plans), Path(dataset))
     settings = _configuration(plans_table, configuration, plans)
     names = _channel_names(dataset_table, dataset)
-    labels = _labels(dataset_table, dataset)
+    scheme = _scheme(dataset_table, dataset)
     picture = is_picture(_text(dataset_table, "file_ending", dataset))
     shape = plans_table.get("original_median_shape_after_transp")
     flat = isinstance(shape, list) and len(shape) == 3 and shape[0] == 1
@@ -86,7 +88,7 @@ def read_nnunet_plans(
     return NnUNetPlans(
         data_set=_text(plans_table, "dataset_name", plans),
         channel_names=names,
-        labels=labels,
+        scheme=scheme,
         dimension=dimension,
         unit=unit,
         plane=plane,
@@ -132,27 +134,14 @@ def _channel_names(table: dict, source: str | Path) -> list[str]:
     return [names[number] for number in wanted]
 
 
-def _labels(table: dict, source: str | Path) -> dict[str, int]:
-    labels = {}
-    for name, value in table["labels"].items():
-        if isinstance(value, list) and len(value) == 1:
-            value = value[0]
-        if isinstance(value, list):
-            raise UserError(
-                f"{source} describes region-based labels ({name!r} lists {len(value)} values), which are not "
-                "supported; give a model that was trained on one value per label."
-            )
-        if type(value) is not int:
-            raise UserError(f"label {name!r} in {source} has the value {value!r}; give each name a whole number.")
-        if name != "ignore":  # the network has no class for it
-            labels[name] = value
-    labels = dict(sorted(labels.items(), key=lambda item: item[1]))
-    if len(labels) < 2 or list(labels.values()) != list(range(len(labels))):
+def _scheme(table: dict, source: str | Path) -> LabelScheme:
+    scheme = read_label_scheme(table, source)
+    if scheme.regions is None and scheme.values != list(range(scheme.outputs)):
         raise UserError(
-            f"the labels in {source} have the values {', '.join(map(str, labels.values()))}; a network of nnU-Net has "
+            f"the labels in {source} have the values {', '.join(map(str, scheme.values))}; a network of nnU-Net has "
             "0, 1, 2, ..., so give the dataset.json of the training."
         )
-    return labels
+    return scheme
 
 
 # plans.json -------------------------------------------------------------------------------------------------------

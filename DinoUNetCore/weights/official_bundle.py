@@ -5,7 +5,6 @@ from typing import Any
 
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.variants import VARIANTS, Variant
-from DinoUNetCore.volume.labels import default_labels
 from DinoUNetCore.weights.bundle import ModelBundle, make_config, network_tensors
 from DinoUNetCore.weights.card import model_card
 from DinoUNetCore.weights.license_files import licenses_in
@@ -52,10 +51,11 @@ def make_official_bundle(
         weights = OfficialWeights.read(trained.weights, taps)
     except UserError as error:
         raise UserError(f"{checkpoint}: {error}") from None
-    if weights.num_classes != len(said.labels):
+    scheme = said.scheme
+    if weights.num_classes != scheme.outputs:
         raise UserError(
-            f"{checkpoint} has {weights.num_classes} classes, but {dataset} names {len(said.labels)} "
-            f"({', '.join(said.labels)}); give the dataset.json of its training."
+            f"{checkpoint} has {weights.num_classes} outputs, but {dataset} names {scheme.outputs} "
+            f"({', '.join(scheme.regions or scheme.labels)}); give the dataset.json of its training."
         )
     variant = _variant_name(weights.variant)
     name = name or f"{said.data_set}-{variant}"
@@ -66,7 +66,8 @@ def make_official_bundle(
         network=network,
         backbone={"name": weights.variant.timm_model, "source": "official", "trained": False, "stored": True},
         inputs=_inputs(said, trained),
-        labels=default_labels(said.labels),
+        labels=scheme.described,
+        regions=scheme.regions,
         training=_facts(said, trained),
         metrics={},
     )

@@ -37,6 +37,12 @@ class Model:
         return self.config["input"]["dimension"] == 2
 
     @property
+    def planes(self) -> list[str]:
+        """The planes whose slices it was trained on."""
+        inputs = self.config["input"]
+        return list(inputs.get("planes", [inputs["plane"]]))
+
+    @property
     def unit(self) -> str:
         """What the model's lengths count in: "mm", or "pixel" for pictures without a physical size."""
         return self.config["input"].get("unit", "mm")

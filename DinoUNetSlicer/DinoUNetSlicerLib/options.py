@@ -1,5 +1,6 @@
 """How to segment: the advanced options of the panel, and the keyword arguments of the console's functions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,8 +12,9 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @dataclass(frozen=True)
 class Options:
     """device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps", of the machine with the engine.
-    precision: of PRECISIONS. mirror: average over mirror images. keepLargest: only the largest piece of each structure.
-    batchSize: patches at once; 0 lets the engine choose. threads: of the CPU; 0 leaves one core free."""
+    precision: of PRECISIONS. mirror: average over mirror images. keepLargest: only the largest piece of each structure;
+    False leaves it to the model. batchSize: patches at once; 0 lets the engine choose. threads: of the CPU; 0 leaves
+    one core free. planes: which of the model's planes are fused, such as ("axial", "coronal"); none: all."""
 
     device: str = "auto"
     precision: str = "auto"
@@ -20,6 +22,7 @@ class Options:
     keepLargest: bool = False
     batchSize: int = 0
     threads: int = 0
+    planes: Sequence[str] = ()
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "Options":
@@ -37,7 +40,8 @@ class Options:
             "device": self.device,
             "precision": self.precision,
             "mirror": bool(self.mirror),
-            "keep_largest": bool(self.keepLargest),
+            **({"keep_largest": True} if self.keepLargest else {}),
             "batch_size": int(self.batchSize) or "auto",
             "threads": int(self.threads) or None,
+            "planes": list(self.planes) or None,
         }

@@ -55,6 +55,9 @@ class Panel:
             if self.models.wanted != self.parameters.modelName:
                 self.models.select(self.parameters.modelName)
             self.channels.show(self.models.current, self._parameter_node)
+            several = self.models.current is not None and len(self.models.current.planes) > 1
+            for widget in (self.ui.fusePlanesLabel, self.ui.fusePlanesCheckBox):
+                widget.setVisible(several)
             shown = self.ui.deviceSelector.currentText.strip() or "auto"
             if shown != self.parameters.device:  # not while it is typed
                 self.ui.deviceSelector.setCurrentText(self.parameters.device)
@@ -88,8 +91,9 @@ class Panel:
         volumes = [chosen.inputVolume, *self.channels.nodes]
         if model is None or None in volumes:
             raise UserError("choose a model and a volume for each of its channels.")
+        planes = () if chosen.fusePlanes or len(model.planes) == 1 else model.planes[:1]
         options = Options(
-            chosen.device, chosen.precision, chosen.mirror, chosen.keepLargest, chosen.batchSize, chosen.threads
+            chosen.device, chosen.precision, chosen.mirror, chosen.keepLargest, chosen.batchSize, chosen.threads, planes
         )
         if chosen.outputSegmentation is not None:
             segmenting.check_output(chosen.outputSegmentation, volumes[0])

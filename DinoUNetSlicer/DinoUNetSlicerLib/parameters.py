@@ -12,7 +12,7 @@ EXTRA_CHANNEL_ROLE = "DinoUNetChannel{}"
 @parameterNodeWrapper
 class Parameters:
     """modelName: a model of `models.list_models`. inputVolume: its first channel. outputSegmentation: None makes a new
-    one. The rest: see `options.Options`."""
+    one. fusePlanes: all planes of the model, or the first one only. The rest: see `options.Options`."""
 
     modelName: str = "phantom-tiny"
     # The selector lists exactly these classes. The wrapper knows only typing's Union, and None only if it is named.
@@ -22,6 +22,7 @@ class Parameters:
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
+    fusePlanes: bool = True
     keepLargest: bool = False
     batchSize: Annotated[int, WithinRange(0, 256)] = 0
     threads: Annotated[int, WithinRange(0, 256)] = 0

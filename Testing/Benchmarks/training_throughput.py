@@ -77,7 +77,7 @@ def make_trainer(folder: Path, options: argparse.Namespace) -> Trainer:
 
 def measure_training(trainer: Trainer, rounds: int) -> dict:
     """Samples per second of both, medians over the rounds; their ratio is taken within each round."""
-    batch = trainer.augmentation(next(iter(trainer.loader)), trainer.device)
+    batch = trainer.augmentation(next(trainer.loader.batches()), trainer.device)
     image, classes = batch[0].to(memory_format=torch.channels_last), batch[1]
     samples = trainer.iterations * trainer.plan.batch_size
 
@@ -105,7 +105,7 @@ def measure_training(trainer: Trainer, rounds: int) -> dict:
         "variant": trainer.settings.variant,
         "device": str(trainer.device),
         "threads": torch.get_num_threads(),
-        "loader_workers": trainer.loader.num_workers,
+        "loader_workers": trainer.loader.workers,
         "batch": [plan.batch_size, len(plan.channel_names) * plan.context_slices, *plan.patch_size],
         "pipeline_samples_per_second": round(statistics.median(rates["pipeline"]), 2),
         "resident_samples_per_second": round(statistics.median(rates["resident"]), 2),

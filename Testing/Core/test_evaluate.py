@@ -167,6 +167,20 @@ def test_another_dataset_json_may_be_named(folders, tmp_path):
     assert list(evaluate(*folders, other)["labels"]) == ["Leber", "Niere"]
 
 
+def test_a_data_set_of_regions_is_measured_by_regions_without_ignored_voxels(folders):
+    table = {"labels": {"background": 0, "all": [1, 4], "left kidney": 4, "ignore": 9}, "regions_class_order": [1, 4]}
+    (folders[1].parent / "dataset.json").write_text(json.dumps(table), encoding="utf-8")
+    reference, prediction = label_map(1), np.roll(label_map(1), 1, axis=2)
+    reference[:, :, 12:] = 9
+    write(reference, folders[1] / "case_1.nii.gz")
+    summary = evaluate(*folders)
+    assert list(summary["labels"]) == ["all", "left kidney"]
+    judged = reference != 9
+    expected = evaluate_case((prediction > 0) * judged, (reference > 0) * judged, SPACING[::-1], {"all": 1})["all"]
+    assert summary["cases"]["case_1"]["all"] == pytest.approx(expected, rel=1e-5)
+    assert expected["dice"] < 1
+
+
 @pytest.mark.parametrize("which", [0, 1])
 def test_values_that_the_table_lacks_are_refused(folders, which):
     array = label_map(2)

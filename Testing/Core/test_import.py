@@ -32,6 +32,7 @@ FLOORS = {
     "model_list": 4,
     "models_parser": 5,
     "engine": 5,
+    "crossval": 7,  # calls the command that trains
 }
 ROOF = 6
 

@@ -235,6 +235,18 @@ def test_voxels_labelled_ignore_in_the_reference_count_in_neither_map():
     assert result["organ"]["hd95"] == 0
 
 
+def test_regions_are_measured_as_the_union_of_their_values():
+    reference = np.zeros((12, 12), np.uint8)
+    reference[2:10, 2:10], reference[4:8, 4:8] = 1, 2
+    prediction = np.zeros_like(reference)
+    prediction[2:10, 3:11], prediction[4:8, 4:6] = 1, 2
+    result = evaluate_case(prediction, reference, (2, 3), {"whole": [2, 1], "core": [2], "absent": [3, 4]})
+    assert result["whole"] == evaluate_case(prediction > 0, reference > 0, (2, 3), {"whole": 1})["whole"]
+    assert result["core"] == evaluate_case(prediction, reference, (2, 3), {"core": 2})["core"]
+    assert result["core"]["dice"] == 2 * 8 / (8 + 16) and result["whole"]["hd95"] == 3
+    assert result["absent"]["dice"] is None
+
+
 def test_values_are_found():
     array = np.array([[0, 1, 7], [1, 300, 0]])
     assert present_values(array) == [1, 7, 300]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,32 @@ def test_a_file_becomes_the_label_map_that_the_segmenter_makes(model, bundle, tm
     assert f"{count:,} voxels" in printed
     assert f"{count * 0.002:,.1f} ml" in printed
     assert files_below(tmp_path) == ["labels.seg.nrrd", "scan.nii.gz"]
+
+
+def test_planes_and_pieces_are_the_models_unless_others_are_named(random_bundle, tmp_path, capsys):
+    bundle = random_bundle(planes=["axial", "coronal"])
+    bundle = replace(bundle, config=bundle.config | {"postprocessing": {"keep_largest": ["two"]}})
+    bundle.save(tmp_path / "model")
+    source, output = write(tmp_path / "scan.nii.gz", (9, 30, 40)), tmp_path / "labels.nii.gz"
+    made = []
+    for arguments, options in (
+        ([], {}),
+        (["--planes", "axial"], {"planes": ["axial"]}),
+        (["--planes", "Coronal,axial"], {"planes": ["axial", "coronal"]}),
+        (["--no-keep-largest"], {"keep_largest": False}),
+        (["--keep-largest"], {"keep_largest": True}),
+    ):
+        segment(tmp_path / "model", "-i", source, "-o", output, "--overwrite", *arguments)
+        made.append(channel_arrays(sitk.ReadImage(str(output)))[0])
+        expected = Segmenter(bundle, "cpu", **options).segment(sitk.ReadImage(str(source)))
+        np.testing.assert_array_equal(made[-1], channel_arrays(expected)[0])
+    assert np.array_equal(made[0], made[2])
+    assert all(not np.array_equal(made[0], other) for other in (made[1], made[3], made[4]))
+    capsys.readouterr()
+    wrong = ["-m", tmp_path / "model", "-i", source, "-o", output, "--overwrite", "--planes"]
+    assert "trained on axial, coronal slices, not on sagittal ones" in refused(capsys, *wrong, "sagittal")
+    assert "'oblique' is none of axial, coronal, sagittal" in refused(capsys, *wrong, "axial,oblique")
+    assert "names a plane twice" in refused(capsys, *wrong, "axial,axial")
 
 
 def test_a_folder_goes_on_after_a_bad_file_and_ends_with_exit_code_2(model, tmp_path):

@@ -14,6 +14,7 @@ from Host.scripted.layouts import ROOT
 from random_bundle import make_bundle
 
 from DinoUNetCore.dataset.phantom import PHANTOM_LABELS
+from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.weights import library
 from DinoUNetSlicerLib.parameters import EXTRA_CHANNEL_ROLE
 
@@ -127,6 +128,35 @@ def test_choices_are_saved_and_loaded_with_the_scene(host, opened, volume, scene
         3, "cpu", "float32",
     )  # fmt: skip
     assert ui.inputVolumeSelector.currentNode().GetName() == "phantom"
+
+
+def test_planes_are_fused_unless_the_user_does_not_want_it(opened, scene, tmp_path, wait_for_the_end):
+    ui = opened.ui
+    assert ui.fusePlanesCheckBox.isHidden() and ui.fusePlanesLabel.isHidden()  # the embedded model has one plane
+    bundle = make_bundle(planes=["axial", "coronal"])
+    bundle.config["name"] = "two planes"
+    bundle.save(tmp_path / "bundle")
+    library.add(tmp_path / "bundle")
+    opened.panel.models.refresh()
+    ui.modelSelector.setCurrentIndex(1)
+    assert not ui.fusePlanesCheckBox.isHidden() and ui.fusePlanesCheckBox.checked
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "noise")
+    slicer.util.updateVolumeFromArray(node, np.random.default_rng(0).normal(size=(12, 40, 40)).astype(np.float32))
+    ui.inputVolumeSelector.setCurrentNode(node)
+    found = []
+    for fuse in (True, False):
+        ui.fusePlanesCheckBox.checked = fuse
+        ui.segmentButton.click()
+        wait_for_the_end(opened)
+        segmentation = ui.outputSelector.currentNode()
+        identity = segmentation.GetSegmentation().GetSegmentIdBySegmentName("two")
+        found.append(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, identity, node) != 0)
+    image = sitk.GetImageFromArray(slicer.util.arrayFromVolume(node))
+    image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # a new node's axes run to R, A, S
+    for there, planes in zip(found, (None, ["axial"]), strict=True):
+        expected = sitk.GetArrayFromImage(Segmenter(bundle, "cpu", planes=planes).segment(image)) == 2
+        assert (there == expected).mean() > 0.999
+    assert (found[0] != found[1]).mean() > 0.01
 
 
 def test_a_wrong_device_is_said_below_the_button(host, opened, volume, wait_for_the_end):

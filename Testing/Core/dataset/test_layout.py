@@ -135,8 +135,6 @@ def test_a_missing_groups_file_is_named(folder, tmp_path):
         ({"labels": {"liver": 1}}, "do not name the background"),
         ({"labels": {"background": 0}}, "nothing but the background"),
         ({"labels": {"background": 0, "liver": 1, "spleen": 1}}, "same value 1"),
-        ({"labels": {"background": 0, "whole": [1, 2], "core": [2]}}, "region-based labels .* not supported yet"),
-        ({"labels": {"background": 0, "liver": 1, "ignore": 2}}, "'ignore' label, which is not supported yet"),
         ({"file_ending": "nii.gz"}, "must begin with a dot"),
         ({"file_ending": ".nrrd"}, r"no file that ends in \.nrrd .*a_0000"),
         ({"numTraining": 3}, "says numTraining 3, but imagesTr holds 2"),

@@ -24,7 +24,7 @@ def test_the_file_is_short_and_gives_a_reason_for_every_choice(tmp_path):
     assert len(lines) < 50
     assert any(line.count("case_") == 10 for line in lines)  # a fold stands on one line
     chosen = {
-        *("dimension", "plane", "unit", "spacing", "patch_size", "batch_size", "context_slices", "normalization"),
+        *("dimension", "planes", "unit", "spacing", "patch_size", "batch_size", "context_slices", "normalization"),
         *("mirror", "intensity_range", "spacing_range", "folds"),
     }
     assert set(plan.reasons) == chosen
@@ -87,7 +87,7 @@ def test_cases_left_out_and_groups_torn_apart_are_told():
     [
         (
             "Dataset511_TotalSegCT",
-            {"plane": "axial", "patch_size": [128, 128], "context_slices": 3, "mirror": [], "dimension": 3},
+            {"planes": ["axial"], "patch_size": [128, 128], "context_slices": 3, "mirror": [], "dimension": 3},
         ),
         (
             "Dataset522_CHASEDB1",

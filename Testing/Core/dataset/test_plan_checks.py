@@ -21,7 +21,10 @@ def test_reasons_and_warnings_may_be_emptied(tmp_path):
         ("variant", "huge"),
         ("variant", ["tiny"]),
         ("dimension", 4),
-        ("plane", "finest"),
+        ("planes", ["finest"]),
+        ("planes", "axial"),
+        ("planes", []),
+        ("planes", ["axial", "axial"]),
         ("unit", "cm"),
         ("unit", "pixel"),
         ("spacing", [1.0]),
@@ -71,6 +74,23 @@ def test_a_plan_that_knows_no_unit_yet_counts_in_mm():
     table = plan_for(size=(300, 200, 1), dimension=2, ending=".png").to_json()
     del table["unit"]
     assert Plan.from_json(table).unit == "mm"
+
+
+def test_a_plan_that_knows_one_plane_only_is_read():
+    table = plan_for(spacing=(3.0, 1.0, 1.0)).to_json()
+    assert table.pop("planes") == ["sagittal"]
+    plan = Plan.from_json({**table, "plane": "coronal"})
+    assert (plan.planes, plan.plane) == (["coronal"], "coronal")
+    with pytest.raises(UserError, match="lacks the field 'planes'"):
+        Plan.from_json(table)
+
+
+def test_several_planes_need_volumes_and_one_spacing():
+    table = plan_for(options={"planes": ["axial", "coronal"], "context_slices": 1}).to_json()
+    with pytest.raises(UserError, match=r"^spacing in the plan differs along rows and columns"):
+        Plan.from_json({**table, "spacing": [1.0, 1.5]})
+    with pytest.raises(UserError, match=r"^planes in the plan are several, which is for volumes"):
+        Plan.from_json({**table, "dimension": 2})
 
 
 def test_missing_and_unknown_fields_are_named(tmp_path):

@@ -28,16 +28,21 @@ def test_pictures_are_prepared_alike_whatever_resolution_they_store(tmp_path):
     for name, resolutions in (("plain", (1.0, 1.0)), ("printed", (0.0846, 0.35))):
         dataset = read_dataset(write_small_dataset(tmp_path / name, size=(70, 90), resolutions=resolutions))
         plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
-        case = prepare_cases(dataset, plan, tmp_path / f"{name} prepared")["case_0"]
+        case = prepare_cases(dataset, plan, tmp_path / f"{name} prepared")["case_0"][0]
         assert case.aspect == pytest.approx(1, rel=0.01)
         images.append(case.images())
     assert np.array_equal(*images)
 
 
+def all_of(cases):
+    """The cases in all of the plan's planes."""
+    return [case for planes in cases.values() for case in planes]
+
+
 def slices_of(prepared, settings=None, context_slices=3, patch=(64, 64)):
     _, _, cases, _ = prepared
     augmentation = Augmentation(settings or AugmentationSettings(30), patch)
-    return TrainingSlices(list(cases.values()), patch, context_slices, augmentation, seed=1)
+    return TrainingSlices(all_of(cases), patch, context_slices, augmentation, seed=1)
 
 
 def augmented(slices, *indices):
@@ -47,7 +52,7 @@ def augmented(slices, *indices):
 
 def test_validation_sees_the_middles_of_the_windows_that_training_cuts(prepared):
     _, _, cases, _ = prepared
-    plain = TrainingSlices(list(cases.values()), (64, 64), 3, None, seed=1)
+    plain = TrainingSlices(all_of(cases), (64, 64), 3, None, seed=1)
     for number in range(4):
         image, label = plain[(0, number)]
         window, classes, _ = slices_of(prepared)[(0, number)]
@@ -92,8 +97,8 @@ def test_labels_of_many_classes_reach_the_device(tmp_path):
     dataset = read_dataset(write_small_dataset(tmp_path / "many", cases=1, labels=names))
     plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
     cases = prepare_cases(dataset, plan, tmp_path / "prepared")
-    assert cases["case_0"].labels().dtype == np.uint16
-    slices = TrainingSlices(list(cases.values()), (64, 64), 1, Augmentation(ROTATED, (64, 64)), seed=1)
+    assert cases["case_0"][0].labels().dtype == np.uint16
+    slices = TrainingSlices(all_of(cases), (64, 64), 1, Augmentation(ROTATED, (64, 64)), seed=1)
     assert augmented(slices, (0, 2))[1].max() > 255
 
 
@@ -104,9 +109,9 @@ def test_every_third_sample_shows_foreground(prepared):
 
 def test_without_augmentation_a_patch_is_a_piece_of_the_prepared_slice(prepared):
     _, _, cases, _ = prepared
-    image, label = TrainingSlices(list(cases.values()), (64, 64), 1, None, seed=1)[(0, 1)]
+    image, label = TrainingSlices(all_of(cases), (64, 64), 1, None, seed=1)[(0, 1)]
     pieces = []
-    for case in cases.values():
+    for case in all_of(cases):
         images, labels = case.images().astype(np.float32), case.labels()
         rows, columns = (max(0, side - 64) + 1 for side in labels.shape[1:])
         for index in range(len(images)):
@@ -132,11 +137,11 @@ def test_patches_beyond_the_border_repeat_it():
 
 def test_prepared_cases_hold_class_indices_and_are_reused(prepared):
     dataset, plan, cases, folder = prepared
-    case = cases["case_0"]
+    case = cases["case_0"][0]
     assert sorted(np.unique(case.labels())) == [0, 1, 2]  # the values in the files are 0, 1 and 4
     assert case.slices_with[2] == [i for i in range(6) if (case.labels()[i] == 2).any()]
     stamp = case.images_file.stat().st_mtime_ns
-    assert prepare_cases(dataset, plan, folder / "prepared")["case_0"] == case
+    assert prepare_cases(dataset, plan, folder / "prepared")["case_0"] == [case]
     assert case.images_file.stat().st_mtime_ns == stamp
     assert abs(np.asarray(case.images(), dtype=np.float64).mean()) < 0.1  # z-scored
 
@@ -144,9 +149,10 @@ def test_prepared_cases_hold_class_indices_and_are_reused(prepared):
 def test_another_plan_prepares_anew(tmp_path):
     dataset = read_dataset(write_small_dataset(tmp_path / "balls", cases=2))
     plan = make_plan(dataset, make_fingerprint(dataset), "tiny")
-    first = prepare_cases(dataset, plan, tmp_path / "prepared")["case_0"].shape
+    first = prepare_cases(dataset, plan, tmp_path / "prepared")["case_0"][0].shape
     plan.spacing = [side * 2 for side in plan.spacing]
-    assert prepare_cases(dataset, plan, tmp_path / "prepared")["case_0"].shape[1] == pytest.approx(first[1] / 2, abs=1)
+    (case,) = prepare_cases(dataset, plan, tmp_path / "prepared")["case_0"]
+    assert case.shape[1] == pytest.approx(first[1] / 2, abs=1)
 
 
 def test_resized_classes_have_smooth_borders_and_keep_their_place():

@@ -39,6 +39,7 @@ SEGMENT = {
         "keep_largest": True,
         "batch_size": 3,
         "threads": 2,
+        "planes": ["coronal", "axial"],
     },
 }
 MODELS = {"request": "models", "action": "add", "source": "model.zip", "overwrite": True}
@@ -50,7 +51,7 @@ def test_a_segment_request_is_understood_in_full():
     assert (request.id, request.sha256, request.name, request.dimension) == (7, "0123456789abcdef" * 4, None, 3)
     assert request.region == ((0, 4), (1, 3), (5, 6))
     assert request.parts == [4 * 5 * 6 * 2, 4 * 5 * 6 * 3 * 8]
-    assert request.options == Options("cpu", "float32", True, True, 3, 2)
+    assert request.options == Options("cpu", "float32", True, True, 3, 2, ("coronal", "axial"))
     assert request.images[0].transform is None
     assert request.images[1].transform[3] == 5.0
 
@@ -147,6 +148,12 @@ def image(**changes):
         {"options": {"threads": 0}},
         {"options": {"threads": "2"}},
         {"options": {"device": None}},
+        {"options": {"keep_largest": "all"}},
+        {"options": {"planes": "axial"}},
+        {"options": {"planes": []}},
+        {"options": {"planes": ["finest"]}},
+        {"options": {"planes": [["axial"]]}},
+        {"options": {"planes": ["axial"] * 4}},
     ],
     ids=repr,
 )

@@ -1,6 +1,7 @@
 """Segmenting through the engine: to the bit what the segmenter gives, for all kinds of images, regions and models."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,6 +174,31 @@ def test_the_options_arrive(engine, put, random_bundle):
     expected = Segmenter(bundle, "cpu", mirror=True, keep_largest=True, batch_size=1).segment(image)
     np.testing.assert_array_equal(answer.labels, values(expected))
     assert not np.array_equal(answer.labels, values(Segmenter(bundle, "cpu").segment(image)))
+
+
+def test_planes_are_fused_as_the_segmenter_does(engine, put, random_bundle):
+    bundle = random_bundle(planes=["axial", "coronal"])
+    image, model = image_of(noise((20, 30, 26))), put(bundle)
+    for planes in (None, ["coronal", "axial"], ["coronal"]):
+        answer = engine.segment([describe(image)], model, options={"device": "cpu", "threads": 1, "planes": planes})
+        expected = Segmenter(bundle, "cpu", planes=planes).segment(image)
+        assert (answer.labels == values(expected)).mean() > 0.9995  # by rounding
+        fractions = [event["fraction"] for event in answer.named("progress") if event["stage"] == "segmenting"]
+        assert fractions == sorted(fractions)
+    refused = engine.segment([describe(image)], model, options={"planes": ["sagittal"]})
+    assert refused.code == "bad_input" and "trained on axial, coronal slices, not on sagittal ones" in refused.message
+
+
+def test_unless_asked_the_model_says_of_what_one_piece_is_kept(engine, put, random_bundle):
+    bundle = random_bundle()
+    bundle = replace(bundle, config=bundle.config | {"postprocessing": {"keep_largest": ["two"]}})
+    image, model = image_of(noise((3, 40, 44))), put(bundle)
+    found = {}
+    for keep in (None, False, True):
+        options = {"device": "cpu", "threads": 1, "keep_largest": keep}
+        found[keep] = engine.segment([describe(image)], model, options=options).result["found"]
+    assert found[None] == found[False] | {"2": found[True]["2"]}
+    assert found[False] != found[None] != found[True]
 
 
 def test_another_precision_is_used_and_told(engine, phantom):

@@ -18,6 +18,17 @@ def test_only_the_largest_piece_of_each_value_stays():
     np.testing.assert_array_equal(labels, expected)
 
 
+def test_only_the_values_that_are_named_lose_their_smaller_pieces():
+    labels = np.zeros((1, 4, 12), np.uint8)
+    labels[0, 0, 1:4] = labels[0, 0, 6] = 1
+    labels[0, 2, 1:4] = labels[0, 2, 6] = 2
+    keep_largest_components(labels, [2])
+    assert labels[0, 0].tolist() == [0, 1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert labels[0, 2].tolist() == [0, 2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0]
+    keep_largest_components(labels, [])
+    assert labels[0, 0, 6] == 1
+
+
 def test_pieces_that_touch_at_a_corner_or_across_slices_are_one():
     labels = np.zeros((3, 4, 4), np.uint8)
     labels[0, 0, 0] = labels[1, 1, 1] = labels[2, 2, 2] = 1

@@ -40,7 +40,7 @@ def test_no_more_cases_than_there_are(cases, count):
 def prepared(folder, **options):
     dataset = read_dataset(write_small_dataset(folder / "set", **options))
     plan = make_plan(dataset, make_fingerprint(dataset), "tiny", patch_size=[64, 64])
-    return plan, list(prepare_cases(dataset, plan, folder / "prepared").values())
+    return plan, [case for (case,) in prepare_cases(dataset, plan, folder / "prepared").values()]
 
 
 def test_patches_are_what_the_network_gets_and_show_all_classes_equally(tmp_path):
@@ -86,7 +86,7 @@ def test_however_a_case_is_stored_the_same_patches_are_shown(tmp_path, turn):
             dataset = read_dataset(folder)
             plan = plan or make_plan(dataset, make_fingerprint(dataset), "tiny", patch_size=[64, 64])
             with TemporaryDirectory(dir=tmp_path) as place:
-                (case,) = prepare_cases(dataset, plan, Path(place) / "prepared").values()
+                ((case,),) = prepare_cases(dataset, plan, Path(place) / "prepared").values()
                 patches = choose_patches(case, plan, 4, Counter())
                 found = [(patch.slice_index, patch.centre, patch.image.copy(), patch.label.copy()) for patch in patches]
             expected = expected or found

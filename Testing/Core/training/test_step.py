@@ -7,6 +7,7 @@ from torch import nn
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.training.losses import make_loss
 from DinoUNetCore.training.step import MOST_SKIPPED, Step
+from DinoUNetCore.volume.label_scheme import LabelScheme
 
 
 class Network(nn.Module):
@@ -27,7 +28,8 @@ class Network(nn.Module):
 def make_step(network: Network, said: list[str] | None = None) -> Step:
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return Step(network, network, make_loss(), optimizer, scaler, 1.0, (said if said is not None else []).append)
+    loss = make_loss(LabelScheme({"background": 0, "bright": 1}))
+    return Step(network, network, loss, optimizer, scaler, 1.0, (said if said is not None else []).append)
 
 
 @pytest.fixture

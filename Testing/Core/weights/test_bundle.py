@@ -56,7 +56,7 @@ def edit(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format_version=2), "format version 2"),
+        (lambda c: c.update(format_version=3), "format version 3"),
         (lambda c: c.update(format_version="x"), "format version x"),
         (lambda c: c.pop("format_version"), "format_version"),
         (lambda c: c.pop("labels"), "labels"),

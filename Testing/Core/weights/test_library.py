@@ -211,7 +211,7 @@ def test_zips_and_folders_that_the_user_has_put_there_are_listed(folder, make):
         (lambda b: (b / "config.json").write_bytes(b"\xff\xfe"), "cannot be read"),
         (lambda b: (b / "config.json").write_bytes(b"[" * 100_000), "cannot be read"),
         (lambda b: (b / "config.json").write_bytes(b" " * (600 << 10)), "larger than 512 KiB"),
-        (lambda b: edit(b, lambda c: c.update(format_version=2)), "format version 2"),
+        (lambda b: edit(b, lambda c: c.update(format_version=3)), "format version 3"),
         (lambda b: edit(b, lambda c: c.update(metrics=float("nan"))), "cannot be read"),
         (lambda b: edit(b, lambda c: c.update(name=5)), "misstates name"),
         (lambda b: edit(b, lambda c: c.pop("labels")), "misstates 'labels'"),

@@ -9,6 +9,7 @@ from official_files import dataset_table, plans_table, write
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.intensity import fit
+from DinoUNetCore.volume.label_scheme import LabelScheme
 from DinoUNetCore.volume.volume import Grid
 from DinoUNetCore.weights.nnunet_plans import read_nnunet_plans
 
@@ -29,7 +30,7 @@ def test_the_files_of_volumes_are_understood(read):
     said = read()
     assert said.data_set == "Dataset007_Torso"
     assert said.channel_names == ["MR0"]
-    assert said.labels == {"background": 0, "liver": 1, "lesion": 2}
+    assert said.scheme == LabelScheme({"background": 0, "liver": 1, "lesion": 2})
     assert (said.dimension, said.unit, said.plane, said.turned) == (3, "mm", "axial", ())
     assert (said.spacing, said.patch_size) == ((0.75, 1.25), (64, 96))
     assert said.intensity_range == [(-100.0, 300.0)]
@@ -169,16 +170,16 @@ def test_normalisations_that_we_do_not_have_are_refused_by_name(read, changes, m
 
 def test_an_ignore_label_is_no_class(read):
     said = read(dataset=dataset_table(labels={"ignore": 2, "organ": [1], "background": 0}))
-    assert said.labels == {"background": 0, "organ": 1}
+    assert said.scheme.outputs == 2 and said.scheme.labels == {"background": 0, "organ": 1}
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "region-based.*'whole'"),
+        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "regions.*'regions_class_order' is missing"),
         ({"labels": {"background": 0, "liver": 1, "spleen": 3}}, "0, 1, 3"),
-        ({"labels": {"liver": 1, "spleen": 2}}, "1, 2"),
-        ({"labels": {"background": 0}}, "the values 0;"),
+        ({"labels": {"liver": 1, "spleen": 2}}, "do not name the background"),
+        ({"labels": {"background": 0}}, "nothing but the background"),
         ({"labels": {"0": "background", "1": "liver"}}, "'background'.*whole number"),
         ({"channel_names": {"1": "CT"}}, "channel_names"),
         ({"channel_names": {}}, "channel_names"),

@@ -163,6 +163,25 @@ def test_the_bundle_says_what_the_files_say(files, state):
         assert words in bundle.card
 
 
+def test_a_network_of_regions_finds_what_the_authors_would_write(files):
+    network = make_network(classes=2)
+    labels = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
+    table = dataset_table(labels=labels, regions_class_order=[1, 2])
+    bundle = make_official_bundle(*files(official_state(network), dataset=table), taps=TAPS)
+    assert bundle.regions == [[1, 2], [2]] and bundle.label_values == [0, 1, 2]
+    array = smooth((2, 64, 96), dtype=np.float32)
+    labels = sitk.GetArrayFromImage(Segmenter(bundle, "cpu").segment(image_of(array, (1.25, 0.75, 5.0))))
+    logits = output_of(network, torch.from_numpy((array - array.mean()) / array.std())[:, None]).numpy()
+    expected = np.where(logits[:, 1] > 0, 2, logits[:, 0] > 0)
+    assert (labels == expected).mean() > 0.999 and len(np.unique(labels)) > 1
+
+
+def test_regions_in_another_number_than_the_networks_outputs_are_refused(files, state):
+    table = dataset_table(labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=[1, 2])
+    with pytest.raises(UserError, match=r"3 outputs.*names 2 \(whole, core\)"):
+        make_official_bundle(*files(state, dataset=table), taps=TAPS)
+
+
 def test_the_name_may_be_chosen(files, state):
     assert make_official_bundle(*files(state), "my liver", taps=TAPS).name == "my liver"
 
@@ -222,7 +241,7 @@ def test_a_colour_picture_is_segmented(files, tmp_path):
 
 
 def test_labels_that_are_not_the_networks_classes_are_refused(files, state):
-    with pytest.raises(UserError, match=r"3 classes.*dataset\.json names 2 \(background, liver\)"):
+    with pytest.raises(UserError, match=r"3 outputs.*dataset\.json names 2 \(background, liver\)"):
         make_official_bundle(*files(state, dataset=dataset_table(labels={"background": 0, "liver": 1})), taps=TAPS)
 
 
