@@ -123,17 +123,26 @@ def _segment_case(segmenter: "Segmenter", case: "InputCase", output: Path, optio
         image = segmenter.segment(volume, progress, probabilities)
     del volume  # the writer needs its memory
     write_label_map(image, output, labels, overwrite=options.overwrite)
-    _say(f"{case.name}: {output} ({time.monotonic() - started:.1f} s)\n{summary(image, labels)}")
+    sizes = summary(image, labels, segmenter.bundle.regions)
+    _say(f"{case.name}: {output} ({time.monotonic() - started:.1f} s)\n{sizes}")
 
 
-def summary(image: "sitk.Image", labels: Sequence["Label"]) -> str:
-    """A table of the labels that were found with their sizes, and the names of those that were not."""
+def summary(
+    image: "sitk.Image", labels: Sequence["Label"], regions: Sequence[Sequence[int]] | None = None
+) -> str:
+    """A table of the labels that were found with their sizes, and the names of those that were not.
+
+    regions: the values that make up each label, where they overlap.
+    """
     from math import prod
 
     from DinoUNetCore.inference.postprocessing import count_voxels
     from DinoUNetCore.volume.volume import channel_arrays
 
-    counts = count_voxels(channel_arrays(image)[0])
+    voxels = count_voxels(channel_arrays(image)[0])
+    parts = regions or [[label.value] for label in labels]
+    sizes = [sum(voxels.get(value, 0) for value in values) for values in parts]
+    counts = {label.value: size for label, size in zip(labels, sizes, strict=True) if size}
     found = [label for label in labels if label.value in counts]
     width = max((len(label.name) for label in found), default=0)
     millilitres = prod(image.GetSpacing()) / 1000
@@ -254,7 +263,10 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: slower, often better")
     parser.add_argument(
-        "--planes", type=plane_names, help="fuse only these planes of the model, such as axial,coronal (default: all)"
+        "--planes",
+        type=plane_names,
+        help="fuse only these planes of the model, such as axial,coronal (default: all). Fusing needs disk space in "
+        "the system's temporary folder; name another by the environment variable TMPDIR (on Windows TEMP)",
     )
     parser.add_argument(
         "--keep-largest",

@@ -113,6 +113,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/training/loading.py
   DinoUNetCore/training/losses.py
   DinoUNetCore/training/manifest.py
+  DinoUNetCore/training/meeting.py
   DinoUNetCore/training/panels_page.py
   DinoUNetCore/training/planning.py
   DinoUNetCore/training/postprocessing_rule.py

@@ -93,6 +93,11 @@ class Segmenter:
             self.precision = network.dtype
         self.network = network
         self.mirror_axes = [_AXES[axis] for axis in bundle.mirror] if mirror else []
+        if keep_largest and bundle.regions is not None:
+            raise UserError(
+                f"the structures of {bundle.name} overlap, and a label map does not tell the pieces of such; leave out "
+                "--keep-largest."
+            )
         asked = bundle.label_values[1:] if keep_largest else []
         self.keep_largest: list[int] = bundle.keep_largest if keep_largest is None else asked  # label values
         self._batch_size = batch_size

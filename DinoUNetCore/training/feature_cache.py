@@ -16,6 +16,7 @@ from torch import Tensor
 from DinoUNetCore.files import reserve
 from DinoUNetCore.network.backbone import PATCH, Backbone
 from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.training.processes import ALONE, Processes
 
 LEFT_FREE = 2 << 30  # bytes that are left on the disk
 
@@ -53,29 +54,36 @@ class FeatureCache:
         return list(features.unbind(dim=1))
 
 
+def stay_the_same(network: DinoUNet) -> bool:
+    """Whether training leaves what the backbone makes of an image as it is; a projection of many channels learns."""
+    return not network.backbone.trainable and network.channel_projection is None
+
+
 def make_feature_cache(
-    path: Path,
+    folder: Path,
     samples: int,
-    network: DinoUNet,
+    backbone: Backbone,
     patch_size: Sequence[int],
     dtype: torch.dtype,
     say: Callable[[str], None],
+    processes: Processes = ALONE,
 ) -> FeatureCache | None:
-    """A cache, if what the backbone gives does not change in training, and fits on the disk; None otherwise."""
-    backbone = network.backbone
-    if backbone.trainable or network.channel_projection is not None:  # a projection learns what the backbone sees
-        return None
+    """A cache for this process's own samples, a file in `folder`; None in all processes if the disk lacks the room."""
     needed = math.prod(_shape(samples, backbone, patch_size)) * dtype.itemsize
-    path.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(path.parent).free - LEFT_FREE
-    if needed > free:
+    in_all = sum(processes.gather(needed))
+
+    def fits() -> bool:
+        folder.mkdir(parents=True, exist_ok=True)
+        return in_all <= shutil.disk_usage(folder).free - LEFT_FREE
+
+    if not processes.first_decides(fits):
         say(
-            f"warning: the backbone's features of {samples} samples take {needed / 1e9:.1f} GB, more than "
-            f"{path.parent} has free; they are computed again in every epoch, which is slower."
+            f"warning: the backbone's features take {in_all / 1e9:.1f} GB, more than {folder} has free; they are "
+            "computed again in every epoch, which is slower."
         )
         return None
-    say(f"The backbone's features of {samples} samples are kept in {needed / 1e9:.2g} GB of {path.parent}.")
-    return FeatureCache(path, samples, backbone, patch_size, dtype)
+    say(f"The backbone's features are kept in {in_all / 1e9:.2g} GB of {folder} until the training ends.")
+    return FeatureCache(folder / f"{processes.rank}.bin", samples, backbone, patch_size, dtype)
 
 
 def _shape(samples: int, backbone: Backbone, patch_size: Sequence[int]) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ class PatchLoader:
             except UserError as error:
                 raise _as_in_the_process(error) from error
             except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
+                if "DataLoader worker (pid" not in str(error):  # an error within one has the words, too
                     raise
                 if restarts == MOST_RESTARTS:
                     raise UserError(
@@ -97,8 +97,8 @@ def places_in_batch(batch_size: int, parts: int, processes: Processes) -> list[i
     if batch_size // parts < processes.count:
         each = f"each of the {parts} parts of a batch" if parts > 1 else "a batch"
         raise UserError(
-            f"{processes.count} processes cannot share {batch_size // parts} patches, which {each} has; start fewer "
-            "processes, or train with a larger --batch-size."
+            f"{each} has fewer patches ({batch_size // parts}) than there are processes ({processes.count}); start "
+            "fewer processes, or train with a larger --batch-size."
         )
     return [int(place) for part in np.array_split(range(batch_size), parts) for place in processes.share(part)]
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from DinoUNetCore.device import choose_device
 from DinoUNetCore.errors import Terminated, UserError
+from DinoUNetCore.training.meeting import agree_on_name
 
 Result = TypeVar("Result")
 
@@ -98,9 +99,9 @@ class Processes:
         if self.count == 1 or device.type == "cpu":
             return device
         if device.type != "cuda":
-            raise UserError(f"several processes cannot share {device}; start one, or add --device cpu.")
+            raise AgreedError(f"several processes cannot share {device}; start one, or add --device cpu.")
         if device.index is not None:
-            raise UserError(f"each process needs a GPU of its own; leave --device {name} out, or name cuda.")
+            raise AgreedError(f"each process needs a GPU of its own; leave --device {name} out, or name cuda.")
         if self.local_rank >= torch.cuda.device_count():
             raise UserError(
                 f"this machine has {torch.cuda.device_count()} GPUs, but more processes; start one process per GPU "
@@ -158,6 +159,10 @@ def joined() -> Iterator[Processes]:
         if processes.first:
             raise
         sys.exit(143)
+    except KeyboardInterrupt:
+        if processes.first:
+            raise
+        sys.exit(130)
     except RuntimeError as error:
         if not _tells_of_a_lost_process(error):
             raise
@@ -174,7 +179,10 @@ def _join() -> Processes:
         )
     # on CUDA NCCL sums tensors of the GPUs, and Gloo all else
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+    store, rank, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+    own = dist.PrefixStore(agree_on_name(store, rank, count), store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=count, timeout=PATIENCE)
     return _of_environment()
 
 

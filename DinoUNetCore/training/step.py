@@ -96,8 +96,8 @@ class Step:
                 if self.processes.count > 1:
                     raise UserError(
                         f"{len(images)} patches of {images.shape[2]}x{images.shape[3]} at once do not fit into the "
-                        f"memory of {images.device}; add --accumulate {2 * self.parts}, start more processes, or train "
-                        "with a smaller --batch-size."
+                        f"memory of {images.device}; start more processes with --resume, or train into another "
+                        f"folder with --accumulate {2 * self.parts} or a smaller --batch-size."
                     ) from error
                 smallest = self.parts >= len(images)
             # outside the except block, which holds on to what was allocated

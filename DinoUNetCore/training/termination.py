@@ -2,8 +2,12 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+SAME_WISH = 5.0
+"""Seconds within which signals are one."""
 
 
 class Request:
@@ -17,7 +21,8 @@ class Request:
 def termination_requests() -> Iterator[Request]:
     """Watch for SIGTERM, and for Ctrl-Break on Windows; only the main thread of a process can.
 
-    A second signal ends the process at once, as it would have without this.
+    A second signal, seconds later, ends the process at once, as it would have without this. One that comes sooner is
+    the same wish: a cluster signals all processes of a job, and torchrun passes it on to those that it has started.
     """
     request, usual = Request(), {}
     if threading.current_thread() is threading.main_thread():
@@ -34,8 +39,15 @@ def termination_requests() -> Iterator[Request]:
 
 
 def _once(request: Request, number: int, usual):
+    first = None
+
     def handle(*_) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > SAME_WISH:
+            signal.signal(number, usual)
+            signal.raise_signal(number)
         request.came = True
-        signal.signal(number, usual)
 
     return handle

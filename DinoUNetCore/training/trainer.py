@@ -33,7 +33,7 @@ from DinoUNetCore.errors import Terminated
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.training.batch_norm import share_batch_norms
 from DinoUNetCore.training.checkpoints import load_checkpoint, random_states, save_checkpoint
-from DinoUNetCore.training.feature_cache import make_feature_cache
+from DinoUNetCore.training.feature_cache import make_feature_cache, stay_the_same
 from DinoUNetCore.training.gradients import send_from_first
 from DinoUNetCore.training.loading import PatchLoader, default_workers, places_in_batch
 from DinoUNetCore.training.losses import make_loss
@@ -140,12 +140,19 @@ class Trainer:
             mirror=tuple(plan.mirror),
         )
         self.augmentation = Augmentation(augmentation, plan.patch_size)
+        self.repeat = self.recipe.repeat if stay_the_same(network) else None
         self.features = None
-        if self.recipe.repeat:
+        if self.repeat:
             own = len(places_in_batch(plan.batch_size, settings.accumulate, processes))
-            samples = self.recipe.repeat * self.iterations * own
-            path = folder / "features" / f"{processes.rank}.bin"
-            self.features = make_feature_cache(path, samples, self.network, plan.patch_size, self.dtype, self.say)
+            self.features = make_feature_cache(
+                folder / "features",
+                self.repeat * self.iterations * own,
+                network.backbone,
+                plan.patch_size,
+                self.dtype,
+                self.say,
+                processes,
+            )
         workers = settings.workers if settings.workers is not None else default_workers(self.device)
         self.loader = self._make_loader(training_cases, self.augmentation, self.iterations, workers)
         validation_batches = max(5, self.iterations // 10)
@@ -162,8 +169,10 @@ class Trainer:
         """
         with termination_requests() as self._termination:
             self._run()
+        self.features = None  # Windows deletes no file that is mapped
+        self.processes.gather(None)
         if self.processes.first:
-            shutil.rmtree(self.folder / "features", ignore_errors=True)  # Windows keeps mapped files a while
+            shutil.rmtree(self.folder / "features", ignore_errors=True)
 
     def _run(self) -> None:
         self._resume()
@@ -190,6 +199,8 @@ class Trainer:
             self.say(epoch_line(row, self.labels, self.epochs, self.best_epoch == row["epoch"]) + self._time_left())
             if events:
                 events.add(row, [label.name for label in self.labels])
+            if self.processes.any(self._termination.came):
+                raise Terminated(f"told to end: saved after epoch {row['epoch']}; go on with --resume.")
             with self.watch(SAVING):
                 self.pictures.draw_now_and_then()
         if events:
@@ -217,7 +228,7 @@ class Trainer:
         torch.manual_seed(self.settings.seed + 1_000_003 * (epoch + 1) + self.processes.rank)
         self.network.train()
         rate = 0.0
-        sample_epoch = epoch if self.features is None else epoch % self.recipe.repeat
+        sample_epoch = epoch % self.repeat if self.repeat else epoch
         for windows in self.watch.each(WAITING, self._progress(epoch, sample_epoch, position)):
             rate = self._set_learning_rate(epoch, position.iteration)
             with self.watch(AUGMENTING):

@@ -25,6 +25,8 @@ def read_label_scheme(table: Mapping[str, Any], file: str | Path) -> LabelScheme
     if background is None:
         raise UserError(f'labels in {file} do not name the background; add "background": 0.')
     structures = {name: values for name, values in entries.items() if name != background}
+    if again := next((name for name, values in structures.items() if values == [BACKGROUND]), None):
+        raise UserError(f"labels {background!r} and {again!r} in {file} have the same value 0; leave one out.")
     if not structures:
         raise UserError(f"labels in {file} name nothing but the background; add what is to be segmented.")
     highest = max(value for values in structures.values() for value in values)
@@ -72,6 +74,8 @@ def _written(regions: Mapping[str, list[int]], table: Mapping[str, Any], file: s
     order = table.get(ORDER)
     if not isinstance(order, list) or len(order) != len(regions):
         found = f"is {order!r}" if ORDER in table else "is missing"
+        if isinstance(order, list):
+            found += f", {len(order)} values for {len(regions)} regions (background and ignore have none)"
         raise UserError(
             f"{file} describes regions ({', '.join(regions)}), but {ORDER!r} {found}; list the value to be written for "
             "each of them, later ones over earlier ones, in the order of the labels."

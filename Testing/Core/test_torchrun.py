@@ -133,7 +133,7 @@ def test_a_killed_process_is_started_anew_and_a_told_one_saves_to_the_end_of_an_
 def test_what_a_user_can_mend_is_told_once_and_ends_all_processes(dataset, tmp_path):
     train = [*TORCHRUN, "--nproc-per-node", "2", "-m", "DinoUNetCore.train", dataset, "-o", tmp_path / "run"]
     code, said = finish([*train, *QUICK, "--batch-size", "1"], tmp_path / "log.txt")
-    assert code != 0 and said.count("error: 2 processes cannot share 1 patches") == 1
+    assert code != 0 and said.count("error: a batch has fewer patches (1) than there are processes (2)") == 1
     assert "Traceback (most recent call last):\n  File \"<frozen runpy>\"" in said  # torchrun's own, not ours
     assert not (tmp_path / "run").exists()
 

@@ -18,9 +18,10 @@ from backbone_files import metas_form
 from small_dataset import write_small_dataset
 
 from DinoUNetCore import DinoUNet, Segmenter, load_bundle
-from DinoUNetCore.errors import UserError
+from DinoUNetCore.errors import Terminated, UserError
 from DinoUNetCore.segment import main as segment
 from DinoUNetCore.train import main
+from DinoUNetCore.training.trainer import Trainer
 
 QUICK = ["--variant", "tiny", "--iterations", "3", "--batch-size", "2", "--patch-size", "64", "64"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +137,32 @@ def test_a_training_that_is_told_to_end_saves_within_the_epoch_and_resumes_to_th
     )
     assert set(ours) == set(theirs)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends a process that is sent SIGTERM at once")
+def test_a_training_that_is_told_to_end_after_its_last_batch_ends_and_resumes_to_the_same_weights(
+    finished, dataset, tmp_path, monkeypatch
+):
+    validate = Trainer._validate
+
+    def told_meanwhile(trainer):
+        if len(trainer.history) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return validate(trainer)
+
+    run = tmp_path / "told"
+    options = [str(dataset), "-o", str(run), *QUICK, "--epochs", "3", "--threads", "1"]
+    monkeypatch.setattr(Trainer, "_validate", told_meanwhile)
+    with pytest.raises(Terminated, match="saved after epoch 3"):
+        main(options)
+    monkeypatch.undo()
+    assert not (run / "metrics.json").exists()
+    main([*options, "--resume"])
+    ours, theirs = (
+        safetensors.torch.load_file(folder / "checkpoints" / "last.safetensors") for folder in (run, finished)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert (run / "metrics.json").exists()
 
 
 def test_a_prepared_case_that_is_damaged_is_named(dataset, tmp_path, capsys):

@@ -6,8 +6,11 @@ import SimpleITK as sitk
 import torch
 from smooth_images import image_of, smooth
 
+from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.probabilities import ProbabilityFiles
 from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.segment import summary
+from DinoUNetCore.volume.label_scheme import LabelScheme
 
 REGIONS = {"whole": [1, 2, 5], "edge": [5], "core": [2, 5]}
 LABELS = {"whole": 1, "edge": 5, "core": 2}
@@ -24,6 +27,21 @@ def segmented(random_bundle):
     with torch.inference_mode():
         logits = bundle.build_network()(normal).numpy()
     return bundle, Segmenter(bundle, "cpu"), image_of(array), logits
+
+
+def test_the_size_of_a_region_is_that_of_all_its_values():
+    labels = np.zeros((2, 4, 5), np.uint8)
+    labels[0, :2], labels[1, :1] = 2, 5  # all that is whole is core, too
+    described = LabelScheme({"background": 0, **LABELS}, REGIONS).described
+    said = summary(image_of(labels), described, list(REGIONS.values()))
+    sizes = {line.split()[0]: int(line.split()[1]) for line in said.splitlines() if "voxels" in line}
+    by_value = {name: sizes[name] for name in ("whole", "core", "edge")}
+    assert by_value == {"whole": 15, "core": 15, "edge": 5} and "not found" not in said
+
+
+def test_the_largest_piece_of_overlapping_structures_is_refused(random_bundle):
+    with pytest.raises(UserError, match=r"overlap.*leave out --keep-largest"):
+        Segmenter(random_bundle(labels=LABELS, regions=REGIONS), "cpu", keep_largest=True)
 
 
 def test_found_regions_are_written_in_their_order_later_ones_over_earlier_ones(segmented):

@@ -55,6 +55,22 @@ def test_a_process_that_dies_is_started_anew_and_the_very_same_batches_follow(sl
         assert torch.equal(batch.image, other.image) and torch.equal(batch.label, other.label)
 
 
+class Broken:
+    """A data set that a fault of the program makes fail."""
+
+    augmentation = None
+
+    def __getitem__(self, index):
+        raise RuntimeError("The size of tensor a (5) must match")
+
+
+def test_an_error_within_a_process_is_not_taken_for_its_death():
+    said = []
+    with pytest.raises(RuntimeError, match="size of tensor a"):
+        list(make_loader(Broken(), 1, said).batches())
+    assert not said
+
+
 def test_processes_that_die_again_and_again_end_the_training_with_a_sentence(slices, monkeypatch):
     monkeypatch.setattr(loading, "MOST_RESTARTS", 1)  # each takes its time
     said = []
@@ -93,9 +109,9 @@ def test_the_processes_take_every_patch_once_and_each_part_is_split_evenly(batch
 
 
 def test_more_processes_or_parts_than_patches_are_refused():
-    with pytest.raises(UserError, match=r"3 processes cannot share 2 patches.*fewer processes"):
+    with pytest.raises(UserError, match=r"a batch has fewer patches \(2\) than there are processes \(3\)"):
         places_in_batch(2, 1, Processes(0, 3))
-    with pytest.raises(UserError, match=r"2 processes cannot share 1 patches, which each of the 3 parts"):
+    with pytest.raises(UserError, match=r"each of the 3 parts of a batch has fewer patches \(1\)"):
         places_in_batch(5, 3, Processes(1, 2))
     with pytest.raises(UserError, match=r"cannot be taken in 3 parts.*--accumulate"):
         places_in_batch(2, 3, ALONE)

@@ -47,7 +47,8 @@ def test_without_lists_of_several_values_the_order_of_regions_means_nothing():
     ("labels", "order", "sentence"),
     [
         (BRATS, None, "'regions_class_order' is missing"),
-        (BRATS, [1, 2], r"'regions_class_order' is \[1, 2\]"),
+        (BRATS, [1, 2], r"'regions_class_order' is \[1, 2\], 2 values for 3 regions"),
+        ({**BRATS, "none": 0}, [1, 2, 3, 0], "'background' and 'none' .* same value 0"),
         (BRATS, [1, 2, 2], "has 2 for the region 'enhancing tumor'"),
         (BRATS, [1, 3, 3], "has 3 for the region 'enhancing tumor'.* a value of its own"),
         (BRATS, [4, 2, 3], "has 4 for the region 'whole tumor'"),
