@@ -59,7 +59,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _fold(text: str) -> int | str:
-    return text if text == ALL_FOLDS else whole_number(text)
+    if text == ALL_FOLDS:
+        return text
+    try:
+        return whole_number(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, nor {ALL_FOLDS!r}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -127,6 +132,7 @@ def _train(
     import torch
 
     from DinoUNetCore.dataset.preprocessing import prepare_cases
+    from DinoUNetCore.training.accuracy_tables import counted
     from DinoUNetCore.training.loading import places_in_batch
     from DinoUNetCore.training.manifest import write_manifest
     from DinoUNetCore.training.planning import plan_training
@@ -152,7 +158,7 @@ def _train(
     training, validation = processes.first_decides(lambda: plan.training_and_validation(settings.fold))
     processes.first_decides(lambda: places_in_batch(plan.batch_size, settings.accumulate, processes))
     network = processes.first_goes_ahead(
-        lambda: with_license(lambda: make_network(settings, plan, tell), accept_license)
+        lambda: with_license(lambda: make_network(settings, plan, tell, run_folder.path), accept_license)
     )
     for note in [*plan.warnings, *planned.notes]:
         tell(f"warning: {note}")
@@ -160,7 +166,15 @@ def _train(
     with progress_bar("hashing files") as progress:
         changes = processes.first_decides(
             lambda: write_manifest(
-                run_folder.path / "manifest.json", settings, dataset, plan, device, processes.count, progress
+                run_folder.path / "manifest.json",
+                settings,
+                dataset,
+                plan,
+                device,
+                processes.count,
+                progress,
+                known=run_folder.known_files(),
+                backbone_sha256=network.backbone.loaded_sha256,
             )
         )
     for note in changes:
@@ -175,7 +189,7 @@ def _train(
     trainer = Trainer(settings, dataset, plan, cases, network, run_folder.path, started, say, processes)
     machine = (f"{processes.count} x " if processes.count > 1 else "") + hardware(device)
     tell(
-        f"Training {settings.variant} on {len(training)} cases, validating on {len(validation)} "
+        f"Training {settings.variant} on {counted(len(training), 'case')}, validating on {len(validation)} "
         f"(fold {settings.fold}), on {machine}. "
         f"Patches {plan.patch_size[0]}x{plan.patch_size[1]}, batch {plan.batch_size}."
     )
@@ -187,7 +201,7 @@ def _train(
         "validation_cases": len(validation),
         "fold": settings.fold,
         "validated_on_training_cases": plan.validates_on_training_cases,
-        **({"began_with": settings.pretrained} if settings.pretrained else {}),
+        **({"began_with": _began_with(run_folder)} if settings.pretrained else {}),
         "recipe": settings.recipe,
         "epochs": len(trainer.history),
         "iterations_per_epoch": trainer.iterations,
@@ -199,6 +213,13 @@ def _train(
     }
     bundle, metrics = _measured_bundle(trainer, run_folder, facts)
     processes.first_decides(lambda: _finish(bundle, metrics, trainer, run_folder))
+
+
+def _began_with(run_folder: "RunFolder") -> str:
+    """The name of the bundle that a training began with, which may be gone since."""
+    from DinoUNetCore.files import read_json
+
+    return read_json(run_folder.path / "manifest.json")["began_with"]["bundle"]["name"]
 
 
 def _measured_bundle(
@@ -245,11 +266,11 @@ def _finish(bundle: "ModelBundle", metrics: dict[str, Any], trainer: "Trainer", 
     from DinoUNetCore.training.run_report import write_report
 
     bundle.save(run_folder.path / "bundle", overwrite=True)
-    write_json(run_folder.metrics, metrics)
     try:
-        write_report(run_folder.path, trainer.dataset, trainer.plan, trainer.labels)
+        write_report(run_folder.path, trainer.dataset, trainer.plan, trainer.labels, metrics)
     except UserError as error:
         say(f"warning: {error}")  # the model is there
+    write_json(run_folder.metrics, metrics)  # last: with it the training is finished
     if not trainer.settings.keep_prepared and run_folder.shared is None:
         remove_prepared(run_folder.prepared)
     say(_summary(metrics, run_folder.path))

@@ -1,6 +1,7 @@
 """A few numbers for every voxel of a box, on disk: written and read a slice at a time, of whatever plane."""
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +11,9 @@ import numpy as np
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import reserve
 from DinoUNetCore.volume.geometry import Slicing
+
+FOLDER_VARIABLE = "TEMP" if os.name == "nt" else "TMPDIR"
+"""Environment variable that names the folder of temporary files."""
 
 SIDE = 8  # voxels of a cube
 """Voxels lie in the file cube by cube. So a slice of any plane, and those beside it, touch a few pages of the file
@@ -94,10 +98,11 @@ def _temporary_file(size: int, name: str):
     except OSError as error:
         raise UserError(
             f"{name}: fusing planes needs {size / 1e9:.2g} GB of temporary disk space, which cannot be had "
-            f"({error.strerror or error}); name another folder by the environment variable TMPDIR, or choose one plane."
+            f"({error.strerror or error}); name another folder by the environment variable {FOLDER_VARIABLE}, or "
+            "choose one plane."
         ) from error
     raise UserError(
         f"{name}: fusing planes needs {size / 1e9:.2g} GB of temporary disk space, but {folder} has "
-        f"{free / 1e9:.2g} GB free; make room, name another folder by the environment variable TMPDIR, or choose one "
-        "plane."
+        f"{free / 1e9:.2g} GB free; make room, name another folder by the environment variable {FOLDER_VARIABLE}, or "
+        "choose one plane."
     )

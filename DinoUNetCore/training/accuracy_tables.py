@@ -21,6 +21,16 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def noun(count: int, name: str) -> str:
+    """Such as "case" for one, "cases" for others."""
+    return name if count == 1 else name + "s"
+
+
+def counted(count: int, name: str) -> str:
+    """Such as "1 case" and "2 cases"."""
+    return f"{count} {noun(count, name)}"
+
+
 def accuracy_table(metrics: Mapping[str, Any]) -> Html:
     """A row per structure and their mean. metrics: the result of `metrics.summarise`."""
     unit = metrics["unit"]

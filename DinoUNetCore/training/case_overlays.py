@@ -63,7 +63,7 @@ def draw_cases(
     path: Path, examples: Sequence[Example], dataset: Dataset, plan: Plan, labels: Sequence[Label], title: str
 ) -> None:
     """Write a PNG with image, reference and prediction of each example, at the slice (of the plan's plane) that shows
-    most of the reference. UserError for files that cannot be read or do not belong together.
+    most of the reference's structures. UserError for files that cannot be read or do not belong together.
     """
     cases = {case.name: case for case in dataset.cases}
     rows = [_row(example, cases[example.case], plan) for example in examples]
@@ -83,7 +83,8 @@ def _row(example: Example, case: Case, plan: Plan) -> OverlayRow:
         )
     slicing = Slicing.of(volume.grid, plan.plane, plan.unit)
     truth, predicted = slicing.cut(truth), slicing.cut(predicted)
-    index = telling_slice(truth if truth.any() else predicted)
+    judged = without_ignored(truth, plan)
+    index = telling_slice(judged if judged.any() else predicted)
     where = f", {slicing.plane} slice {index + 1} of {len(truth)}" if plan.dimension == 3 else ""
     normalization = plan.normalization[0]
     return OverlayRow(
@@ -108,6 +109,11 @@ def as_written(truth: np.ndarray, plan: Plan) -> np.ndarray:
     scheme = scheme_of(plan)
     written = np.array([BACKGROUND, *scheme.written])[scheme.shown[scheme.class_indices(truth)]]
     return np.where(truth == scheme.ignore, truth, written)
+
+
+def without_ignored(truth: np.ndarray, plan: Plan) -> np.ndarray:
+    """A reference whose voxels to be ignored are background."""
+    return truth if plan.ignore is None else np.where(truth == plan.ignore, BACKGROUND, truth)
 
 
 def telling_slice(labels: np.ndarray) -> int:

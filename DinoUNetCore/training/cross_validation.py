@@ -18,13 +18,14 @@ from DinoUNetCore.dataset.label_scheme import scheme_of
 from DinoUNetCore.dataset.layout import Dataset, read_dataset
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.dataset.preprocessing import remove_prepared
+from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import write_json
 from DinoUNetCore.metrics import summarise
 from DinoUNetCore.training.bundling import with_metrics
 from DinoUNetCore.training.case_overlays import case_dice, choose_examples, draw_cases, find_predictions
 from DinoUNetCore.training.fold_picture import draw_folds
 from DinoUNetCore.training.fold_report import write_fold_report
-from DinoUNetCore.training.fold_runs import PLAN, fold_folder, open_folder, read_fold
+from DinoUNetCore.training.fold_runs import PLAN, fold_folder, open_folder, read_fold, told_how_to_measure_again
 from DinoUNetCore.training.fold_summary import FoldResult, summarise_folds, text_table
 from DinoUNetCore.training.postprocessing_rule import Rule, choose_rule, measure_largest_pieces
 from DinoUNetCore.training.processes import joined
@@ -53,14 +54,17 @@ def cross_validate(
     stay as they are. keep_largest: clears all but the largest piece of every value of a label map in canonical slices.
     say: takes sentences. progress(done, total): in cases, while the postprocessing is tried.
 
-    UserError for all that training refuses, for a data set of one case, and for a RUN that holds something else.
+    UserError for all that training refuses, for a data set of one case or a plan of one fold, and for a RUN that holds
+    something else. Pictures and the page that cannot be made are told of as warnings: the model is there.
     """
     with joined() as processes:
         folds = processes.first_decides(lambda: open_folder(given, folder, resume))
+        for note in folds.notes if processes.first else ():
+            say(note)
         fold, count = 0, None
         while count is None or fold < count:
             if processes.first:
-                say(f"Fold {fold}" + ("" if count is None else f" of 0 to {count - 1}") + ":")
+                say(f"Fold {fold}" + ("" if count is None else f" (of 0 to {count - 1})") + ":")
             train_fold(folds.settings(fold), fold_folder(folder, fold))
             count = processes.first_decides(lambda: len(Plan.load(folder / PLAN).folds))
             fold += 1
@@ -94,30 +98,41 @@ def _finish(
     write_json(folder / "crossval.json", summary)
 
     title = f"{plan.dataset}, {settings.variant}: cross-validation in {count} folds"
-    draw_folds(folder / "crossval.png", summary, labels, title)
     cases = {name: case for result in results for name, case in result.cases.items()}
     examples = choose_examples(case_dice(cases), predictions)
-    draw_cases(folder / "cases.png", examples, dataset, plan, labels, title)
-    write_fold_report(
-        folder / "report.html",
-        summary,
-        plan,
-        title=title,
-        pictures=[
-            (folder / "crossval.png", "Every case as a dot, its structure by colour and its fold by shape; boxes: the "
-             "quartiles of all cases, from the 5th to the 95th percentile the lines; bars: the folds' means."),
-            (folder / "cases.png", "The best, the median and the worst case: image, reference, and all that the "
-             "network found that had not seen the case."),
-        ],
-    )  # fmt: skip
+    for draw in (
+        lambda: draw_folds(folder / "crossval.png", summary, labels, title),
+        lambda: examples and draw_cases(folder / "cases.png", examples, dataset, plan, labels, title),
+        lambda: write_fold_report(
+            folder / "report.html", summary, dataset, plan, title=title, pictures=_captioned(folder)
+        ),
+    ):
+        try:
+            draw()
+        except UserError as error:
+            say(f"warning: {error}")  # the model is there
     prepared = folder / "prepared"
     if prepared.exists() and not (given.get("keep_prepared") or settings.keep_prepared):
         remove_prepared(prepared)
-    kept = f"Only the largest piece is kept of: {', '.join(rule.keep_largest)}.\n" if rule.keep_largest else ""
     say(
-        f"{text_table(summary)}\n(± standard deviation over the {count} folds)\n{kept}The model, the ensemble of the "
-        f"folds, is {folder / 'bundle'}; all numbers and pictures are in {folder / 'report.html'}."
+        f"{text_table(summary)}\n(± standard deviation over the {count} folds)\n{_in_words(rule)}The model, the "
+        f"ensemble of the folds, is {folder / 'bundle'}; all numbers and pictures are in {folder / 'report.html'}."
     )
+
+
+def _captioned(folder: Path) -> list[tuple[Path, str]]:
+    return [
+        (folder / "crossval.png", "Every case as a dot, its structure by colour and its fold by shape; boxes: the "
+         "quartiles of all cases, from the 5th to the 95th percentile the lines; bars: the folds' means."),
+        (folder / "cases.png", "The best, the median and the worst case: image, reference, and all that the network "
+         "found that had not seen the case."),
+    ]  # fmt: skip
+
+
+def _in_words(rule: Rule) -> str:
+    if not rule.tried:
+        return "No postprocessing was tried: the structures are regions, which overlap.\n"
+    return f"Only the largest piece is kept of: {', '.join(rule.keep_largest)}.\n" if rule.keep_largest else ""
 
 
 def _with_rule(
@@ -163,8 +178,12 @@ def _make_bundle(
         "folds": len(results),
         "minutes": round(sum(one.get("minutes", 0.0) for one in facts), 1),
     }
-    bundle = ensemble([load_bundle(fold_folder(folder, result.number) / "bundle") for result in results], name,
-                      training=training)  # fmt: skip
+    members = []
+    for result in results:
+        run = fold_folder(folder, result.number)
+        with told_how_to_measure_again(run):
+            members.append(load_bundle(run / "bundle"))
+    bundle = ensemble(members, name, training=training)
     config = {**bundle.config, "postprocessing": {"keep_largest": rule.keep_largest}}
     cases = {case: measures for result in results for case, measures in result.cases.items()}
     return with_metrics(replace(bundle, config=config), summarise(cases, plan.unit))

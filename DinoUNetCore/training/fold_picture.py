@@ -31,9 +31,10 @@ def draw_folds(path: Path, summary: Mapping[str, Any], labels: Sequence[Label], 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.suptitle(title, weight="bold", parse_math=False)
     dice_axis, distance_axis = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1])
+    tops = {label.name: position * lines for position, label in enumerate(labels)}
     for axis, measure in ((dice_axis, "dice"), (distance_axis, "hd95")):
-        for position, label in enumerate(labels):
-            _draw_structure(axis, summary, measure, label, folds, position * lines)
+        _draw_boxes(axis, summary, measure, labels, tops)
+        _draw_dots(axis, summary, measure, labels, tops)
         axis.grid(axis="x", alpha=0.25)
     dice_axis.set(title="Dice of every case, by the network that had not seen it", xlabel="Dice")
     lowest = _lowest(summary)
@@ -49,25 +50,43 @@ def draw_folds(path: Path, summary: Mapping[str, Any], labels: Sequence[Label], 
         figure.savefig(temporary, dpi=DPI, format="png")
 
 
-def _draw_structure(
-    axis, summary: Mapping[str, Any], measure: str, label: Label, folds: Sequence[int], top: float
+def _draw_boxes(
+    axis, summary: Mapping[str, Any], measure: str, labels: Sequence[Label], tops: Mapping[str, float]
 ) -> None:
-    color = _color(label)
-    values = {fold: _values(summary, measure, label.name, fold) for fold in folds}
-    everything = np.concatenate(list(values.values()))
-    if len(everything):
-        low, first, middle, third, high = np.percentile(everything, (5, 25, 50, 75, 95))
-        place = top + 0.25
-        axis.plot([low, high], [place, place], color="0.4", linewidth=1, marker="|", markersize=8, zorder=1)
-        axis.barh(place, third - first, 1.1, first, color=_blended(color), edgecolor="0.25", zorder=2)
-        axis.plot([middle] * 2, [place - 0.55, place + 0.55], color="black", linewidth=1.8, zorder=3)
-    for number, fold in enumerate(folds):
-        line = top + 1.5 + number
-        marker, found = MARKERS[number % len(MARKERS)], values[fold]
-        style = {"s": 16, "marker": marker, "color": color, "alpha": 0.75, "edgecolor": "0.3", "linewidth": 0.3}
-        axis.scatter(found, np.full(len(found), line), **style)
-        if len(found):
-            axis.plot([found.mean()] * 2, [line - 0.45, line + 0.45], color="black", linewidth=1.2)
+    """Of all structures at once: with a hundred of them, artists for each one take minutes."""
+    values = {label.name: _values(summary, measure, label.name) for label in labels}
+    shown = [label for label in labels if len(values[label.name])]
+    if not shown:
+        return
+    low, first, middle, third, high = np.array(
+        [np.percentile(values[label.name], (5, 25, 50, 75, 95)) for label in shown]
+    ).T
+    places = np.array([tops[label.name] + 0.25 for label in shown])
+    axis.hlines(places, low, high, color="0.4", linewidth=1, zorder=1)
+    ends = {"color": "0.4", "linestyle": "", "marker": "|", "markersize": 8, "zorder": 1}
+    axis.plot(np.concatenate([low, high]), np.concatenate([places, places]), **ends)
+    colors = [_blended(_color(label)) for label in shown]
+    axis.barh(places, third - first, 1.1, first, color=colors, edgecolor="0.25", zorder=2)
+    axis.vlines(middle, places - 0.55, places + 0.55, color="black", linewidth=1.8, zorder=3)
+
+
+def _draw_dots(
+    axis, summary: Mapping[str, Any], measure: str, labels: Sequence[Label], tops: Mapping[str, float]
+) -> None:
+    """The cases, of each fold all at once, and the folds' means."""
+    for number, fold in enumerate(summary["folds"]):
+        found = [(label, _values(summary, measure, label.name, fold["fold"])) for label in labels]
+        found = [(label, values) for label, values in found if len(values)]
+        if not found:
+            continue
+        places = np.array([tops[label.name] + 1.5 + number for label, _ in found])
+        counts = [len(values) for _, values in found]
+        colors = np.repeat([_color(label) for label, _ in found], counts, axis=0)
+        style = {"s": 16, "marker": MARKERS[number % len(MARKERS)], "alpha": 0.75, "edgecolor": "0.3", "linewidth": 0.3}
+        dots = np.concatenate([values for _, values in found])
+        axis.scatter(dots, np.repeat(places, counts), color=colors, **style)
+        means = [values.mean() for _, values in found]
+        axis.vlines(means, places - 0.45, places + 0.45, color="black", linewidth=1.2)
 
 
 def _draw_legend(figure, folds: Sequence[int]) -> None:
@@ -108,8 +127,10 @@ def _name_worst(axis, summary: Mapping[str, Any], labels: Sequence[Label], folds
         )
 
 
-def _values(summary: Mapping[str, Any], measure: str, name: str, fold: int) -> np.ndarray:
-    found = (case["labels"].get(name) for case in summary["cases"].values() if case["fold"] == fold)
+def _values(summary: Mapping[str, Any], measure: str, name: str, fold: int | None = None) -> np.ndarray:
+    """What was measured of a structure in a fold's cases; None: in all."""
+    cases = (case for case in summary["cases"].values() if fold in (None, case["fold"]))
+    found = (case["labels"].get(name) for case in cases)
     return np.array([result[measure] for result in found if result and result[measure] is not None], dtype=float)
 
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from DinoUNetCore.dataset.layout import Dataset
 from DinoUNetCore.dataset.plan import Plan
-from DinoUNetCore.files import write_text
+from DinoUNetCore.files import read_json, write_text
 from DinoUNetCore.metrics import mean
 from DinoUNetCore.training.fold_summary import number_with_spread
 from DinoUNetCore.training.html_page import Html, folded, page, paragraph, picture, section, table, tiles, warning
+from DinoUNetCore.training.run_report import how_to_repeat, how_to_use
 
 _DIGITS = {"dice": 3, "hd95": 2, "assd": 2, "nsd": 3}
 
@@ -16,13 +18,14 @@ _DIGITS = {"dice": 3, "hd95": 2, "assd": 2, "nsd": 3}
 def write_fold_report(
     path: Path,
     summary: Mapping[str, Any],
+    dataset: Dataset,
     plan: Plan,
     *,
     title: str,
     pictures: Sequence[tuple[Path, str]],
 ) -> None:
-    """Write the page. summary: the content of crossval.json. pictures: PNG files and their captions; those that are
-    not there are left out. UserError if it cannot be written.
+    """Write the page, into the folder that holds the bundle and the folds. summary: the content of crossval.json.
+    pictures: PNG files and their captions; those that are not there are left out. UserError if it cannot be written.
     """
     unit, folds = summary["unit"], summary["folds"]
     overall = summary["mean"]
@@ -37,11 +40,17 @@ def write_fold_report(
             ]
         ),
         *map(warning, plan.warnings),
+        paragraph(
+            "Each network is that of the epoch that was best by its Dice on patches of the same cases that it is "
+            "measured on, so expect a little less on new ones."
+        ),
         section("Structures", *_structures(summary), *shown[:1]),
         section("Folds", table(*_folds(folds, unit))),
         section("Postprocessing", *_postprocessing(summary)),
         *([section("Cases", *shown[1:])] if shown[1:] else []),
         folded("All cases, the worst first", table(*_cases(summary))),
+        section("To use the model", *how_to_use(path.parent / "bundle", dataset)),
+        *_repeat(path.parent / f"fold_{folds[0]['fold']}" / "manifest.json"),
     ]
     write_text(path, page(title, parts))
 
@@ -121,6 +130,15 @@ def _cases(summary: Mapping[str, Any]) -> tuple[list[str], list[list[object]]]:
         for case in order
     ]
     return ["case", "fold", "mean Dice", *(f"Dice: {name}" for name in names)], rows
+
+
+def _repeat(path: Path) -> list[Html]:
+    if not path.is_file():
+        return []
+    manifest = read_json(path)
+    settings = {name: value for name, value in manifest["settings"].items() if name != "fold"}
+    note = paragraph(f"All folds were trained by one plan with the same settings. From {path.parent.name}:")
+    return [section("To repeat the run", note, *how_to_repeat(manifest | {"settings": settings}))]
 
 
 def _number(value: float | None, digits: int) -> str:

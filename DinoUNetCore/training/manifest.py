@@ -4,6 +4,8 @@
     plan_sha256           of the plan as JSON, its keys in order
     data                  the data set's folder; SHA-256, size and time of dataset.json and of every image and label;
                           "sha256": of all their names and SHA-256
+    began_with            SHA-256 of the weights that were there at the start: those of the bundle of --pretrained
+                          ("bundle": None without one), and those of the public backbone ("backbone_sha256")
     sessions              each start of the run: command, program, Python, packages, machine
 """
 
@@ -26,7 +28,9 @@ import torch
 
 from DinoUNetCore.dataset.layout import Dataset
 from DinoUNetCore.dataset.plan import Plan
+from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json, write_json
+from DinoUNetCore.training.pretrained import identify_pretrained, is_needed
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.training.start import hardware
 from DinoUNetCore.volume.endings import strip_ending
@@ -49,20 +53,25 @@ def write_manifest(
     device: torch.device,
     processes: int = 1,
     progress: Progress | None = None,
+    backbone_sha256: str | None = None,
+    known: dict[str, dict] | None = None,
 ) -> list[str]:
     """Write the manifest of a run that starts; of one that goes on, add this session to it.
 
-    processes: that train together. progress(done, total): files. Returns, for a run that goes on, sentences on what is
-    not as it was. UserErrors: a file that cannot be read or written, a manifest that is damaged.
+    processes: that train together. progress(done, total): files. backbone_sha256: of the public weights that were
+    loaded, if any. known: files that were hashed for other runs, as of `hash_files`. Returns, for a run that goes on,
+    sentences on what is not as it was. UserErrors: a file that cannot be read or written, a manifest that is damaged,
+    another bundle than the one with which the run began.
     """
-    before = read_json(path) if path.exists() else {"sessions": []}
-    known = before.get("data", {}).get("files", {})
+    before = _read_manifest(path) if path.exists() else {"sessions": []}
+    at_start = before.get("data", {}).get("files", {})
+    began_with = _began_with(settings, backbone_sha256, before, path)
     session = _session(device, processes)
-    files = hash_files(dataset, known, progress)
+    files = hash_files(dataset, {**(known or {}), **at_start}, progress)
     notes = []
     if before["sessions"]:
-        notes = [*changed_files(known, files, path), *_changed_program(before["sessions"][0], session)]
-        files = known  # what the run began with
+        notes = [*changed_files(at_start, files, path), *_changed_program(before["sessions"][0], session)]
+        files = at_start  # what the run began with
     manifest = {
         "version": VERSION,
         "seed": settings.seed,
@@ -74,6 +83,7 @@ def write_manifest(
             "sha256": _together(files),
             "files": files,
         },
+        "began_with": began_with,
         "sessions": [*before["sessions"], session],
     }
     write_json(path, manifest)
@@ -83,6 +93,32 @@ def write_manifest(
 def plan_sha256(plan: Plan) -> str:
     """Of the plan's content, however it is written to a file."""
     return hashlib.sha256(json.dumps(plan.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest = read_json(path)
+    if not isinstance(manifest, dict) or not {"data", "sessions"} <= manifest.keys():
+        raise UserError(f"{path} does not hold the manifest of a training; remove it, and it is written anew.")
+    return manifest
+
+
+def _began_with(
+    settings: Settings, backbone_sha256: str | None, before: dict[str, Any], path: Path
+) -> dict[str, Any] | None:
+    """What the module's documentation says; None for a run whose manifest does not know it."""
+    first = not before["sessions"]
+    began = {"bundle": None, "backbone_sha256": backbone_sha256} if first else before.get("began_with")
+    if began is None or not is_needed(settings, path.parent):
+        return began
+    bundle = identify_pretrained(settings)
+    if first:
+        return began | {"bundle": bundle}
+    if began["bundle"] and began["bundle"]["weights_sha256"] != bundle["weights_sha256"]:
+        raise UserError(
+            f"{settings.pretrained} is not the bundle with which the training in {path.parent} began (the SHA-256 of "
+            "its weights differs); name that one by --pretrained."
+        )
+    return began
 
 
 # the data --------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from DinoUNetCore.training.pretrained import note_pretrained, open_pretrained, w
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.weights.placement import free_memory
 
-DECIDED_BY_PLAN = ("planes", "spacing", "patch_size", "batch_size", "context_slices")
+DECIDED_BY_PLAN = ("plane", "planes", "spacing", "patch_size", "batch_size", "context_slices")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def plan_training(
         problems.refuse()
         plan = Plan.load(kept_plan)
         return Planned(dataset, plan, None, plan.check_against(dataset))
+    bundle = open_pretrained(settings) if settings.pretrained else None  # before cases are read, which takes long
     if settings.plan:
         problems.refuse()
         return _with_plan_of_user(settings, dataset, progress)
@@ -51,7 +52,6 @@ def plan_training(
         dataset, progress, resample_channels=settings.resample_channels, problems=problems
     )
     taken: list[str] = []
-    bundle = open_pretrained(settings) if settings.pretrained else None
     if bundle is not None:
         dimension = next(iter(fingerprint.cases.values())).dimension
         settings, taken = with_inputs_of(bundle, settings, dataset, dimension)
@@ -75,7 +75,7 @@ def plan_training(
 
 def _with_plan_of_user(settings: Settings, dataset: Dataset, progress: Callable[[int, int], None] | None) -> Planned:
     for name in DECIDED_BY_PLAN:
-        if getattr(settings, name) is not None:
+        if getattr(settings, name) != getattr(Settings, name):
             raise UserError(f"--{name.replace('_', '-')} is decided by {settings.plan}; change it there instead.")
     plan = Plan.load(settings.plan)
     plan.check_against(dataset)

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from DinoUNetCore.dataset.layout import Dataset
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.metrics import mean
+from DinoUNetCore.training.fold_runs import told_how_to_measure_again
 from DinoUNetCore.training.validation import measure_cases
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.reading import read_label_map
@@ -95,8 +96,9 @@ def measure_largest_pieces(
 
 
 def _largest_pieces(path: Path, plan: Plan, keep_largest: Callable[[np.ndarray], None]) -> sitk.Image | None:
-    """The label map without smaller pieces; None if it has none."""
-    image = read_label_map(path)
+    """The label map RUN/fold_N/validation/CASE.* without smaller pieces; None if it has none."""
+    with told_how_to_measure_again(path.parents[1]):
+        image = read_label_map(path)
     grid, before = Grid.of(image), channel_arrays(image)[0]
     labels = before.copy()
     keep_largest(Slicing.of(grid, plan.plane, plan.unit).cut(labels))

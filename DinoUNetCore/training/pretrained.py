@@ -7,6 +7,7 @@ weights that know structures at one scale are worth less at another.
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -19,10 +20,13 @@ from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import VARIANTS, Variant
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.volume.label_scheme import LabelScheme
+from DinoUNetCore.weights import library
 from DinoUNetCore.weights.backbone_weights import BackboneWeights
 from DinoUNetCore.weights.bundle import ModelBundle
+from DinoUNetCore.weights.bundle_files import CONFIG, check_config, digest, opened
 from DinoUNetCore.weights.bundle_reading import load_bundle
 from DinoUNetCore.weights.dinov3 import HUB, named_backbone
+from DinoUNetCore.weights.hub import HUB_PREFIX, fetch_bundle
 
 HEADS = "decoder.seg_layers."
 BACKGROUND = ""  # its output goes by no name, as data sets call it differently
@@ -41,6 +45,50 @@ def open_pretrained(settings: Settings) -> ModelBundle:
         advice = f"add --variant {same[0]}" if same else "it is none that can be trained; name another bundle"
         raise UserError(f"{settings.pretrained} does not have the sizes of the variant {settings.variant}; {advice}.")
     return bundle
+
+
+def is_needed(settings: Settings, folder: Path | None) -> bool:
+    """Whether a training needs the bundle that `settings.pretrained` names, if it names one.
+
+    folder: RUN. Where it has a checkpoint, the training goes on with the weights in there. Of the bundle it then needs
+    the backbone alone, if that is frozen or made from public weights, whose origin and licences the bundle knows.
+    """
+    if settings.pretrained is None:
+        return False
+    in_checkpoint = VARIANTS[settings.variant].timm_model is None and settings.train_backbone is not False
+    return not (in_checkpoint and has_checkpoint(folder))
+
+
+def has_checkpoint(folder: Path | None) -> bool:
+    """Whether a training in RUN has come far enough to go on from there."""
+    return folder is not None and (folder / "checkpoints" / "last.safetensors").exists()
+
+
+def pretrained_of_run(settings: Settings, folder: Path | None) -> ModelBundle | None:
+    """The bundle that a training in RUN begins or goes on with; None if it needs none. UserErrors as above."""
+    if not is_needed(settings, folder):
+        return None
+    try:
+        return open_pretrained(settings)
+    except UserError as error:
+        if not has_checkpoint(folder):
+            raise
+        raise UserError(
+            f"the training in {folder} goes on with the backbone of {settings.pretrained}, which cannot be had "
+            f"({str(error).rstrip('.')}); if the bundle has moved, name it anew by --pretrained."
+        ) from error
+
+
+def identify_pretrained(settings: Settings) -> dict[str, str]:
+    """{"name", "config_sha256", "weights_sha256"} of the bundle, by which it is known. UserError if it is gone."""
+    text = settings.pretrained
+    path = fetch_bundle(text.removeprefix(HUB_PREFIX)) if text.startswith(HUB_PREFIX) else library.find(text)
+    with opened(path, text) as files:
+        data = files.read(CONFIG)
+    config = check_config(text, data)
+    return {
+        "name": config["name"], "config_sha256": digest(data), "weights_sha256": config["weights"]["sha256"]
+    }  # fmt: skip
 
 
 # its plan --------------------------------------------------------------------------------------------------------

@@ -1,15 +1,15 @@
 """A run's folder: what a training keeps where, and whether one may begin or go on there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import remove_partial
+from DinoUNetCore.files import read_json, remove_partial
 from DinoUNetCore.training.planning import Planned
 from DinoUNetCore.training.processes import began_in_this_launch
-from DinoUNetCore.training.settings import Settings
+from DinoUNetCore.training.settings import FREE_ON_RESUME, Settings
 
 
 @dataclass(frozen=True)
@@ -63,17 +63,31 @@ class RunFolder:
         return Settings.from_dict(given)
 
     def is_finished(self, settings: Settings) -> bool:
-        """Whether a training with these settings has come to its end here."""
-        return self.metrics.exists() and settings == Settings.load(self.settings)
+        """Whether a training with these settings, but for where and how fast it runs, has come to its end here."""
+        if not self.metrics.exists():
+            return False
+        free = {name: getattr(settings, name) for name in FREE_ON_RESUME}
+        return settings == replace(Settings.load(self.settings), **free)
 
     def begin(self, settings: Settings, planned: Planned) -> None:
         """Write what was decided. When a training goes on its number of epochs may have grown."""
         self.metrics.unlink(missing_ok=True)  # of a shorter training: this one is not finished yet
         settings.save(self.settings)
-        for file in {self.plan, self.path / "plan.json"}:
-            planned.plan.save(file)
         if planned.fingerprint is not None:
             planned.fingerprint.save(self.home / "fingerprint.json")
+        # The plan that is looked for last: where it is, all is there.
+        for file in dict.fromkeys((self.path / "plan.json", self.plan)):
+            planned.plan.save(file)
+
+    def known_files(self) -> dict[str, dict[str, Any]]:
+        """What the other folds' manifests say of the data set's files, as `manifest.hash_files` returns it."""
+        known: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.shared.glob("fold_*/manifest.json")) if self.shared else []:
+            try:
+                known |= read_json(path)["data"]["files"]
+            except (UserError, KeyError, TypeError):  # a damaged one saves no time; its own fold tells of it
+                continue
+        return known
 
     def prediction(self, case: str, plan: Plan) -> Path:
         """The file of a validation case's segmentation."""

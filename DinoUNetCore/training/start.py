@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -12,7 +13,7 @@ from DinoUNetCore.device import choose_device, choose_precision
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import VARIANTS, Variant
-from DinoUNetCore.training.pretrained import load_pretrained, open_pretrained, pretrained_backbone
+from DinoUNetCore.training.pretrained import load_pretrained, pretrained_backbone, pretrained_of_run
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.weights.backbone_weights import BackboneWeights
 from DinoUNetCore.weights.dinov3 import HUB, comes_from_hub, find_backbone, load_backbone
@@ -20,14 +21,17 @@ from DinoUNetCore.weights.placement import TRAINING_RESERVE, choose_placement, p
 from DinoUNetCore.weights.timm_names import variant_of
 
 
-def make_network(settings: Settings, plan: Plan, say: Callable[[str], None] = print) -> DinoUNet:
+def make_network(
+    settings: Settings, plan: Plan, say: Callable[[str], None] = print, folder: Path | None = None
+) -> DinoUNet:
     """The network at the start of a training, on its device. UserError when its backbone's weights cannot be had.
 
+    folder: RUN. A training that goes on there from a checkpoint does without the weights that the checkpoint holds.
     The matrices of a frozen public backbone are kept in the dtype they are computed in.
     """
     torch.manual_seed(settings.seed)
     channels, device = len(plan.channel_names) * plan.context_slices, choose_device(settings.device)
-    bundle = open_pretrained(settings) if settings.pretrained else None
+    bundle = pretrained_of_run(settings, folder)
     if bundle is None:
         variant, weights = _variant_and_backbone(settings)
     else:

@@ -30,6 +30,7 @@ _MOST_ENTRIES = 1000
 _EXPANSION = 20  # bytes out of one byte of a zip; trained weights stay below 3
 _FREE_EXPANSION = 16 << 20  # bytes: texts shrink more, and are small
 _DRIVE = re.compile(r"[A-Za-z]:")
+_PLANES = {"axial", "coronal", "sagittal"}  # geometry.PLANES, which needs SimpleITK
 _LOOSE_WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -280,6 +281,8 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
             "name": isinstance(config["name"], str) and config["name"] != "",
             "channel_names": len(channels) == len(schemes) > 0 and all(isinstance(name, str) for name in channels),
             "dimension": inputs["dimension"] in (2, 3),
+            "plane": inputs["plane"] in _PLANES,
+            "planes": _are_planes(inputs.get("planes", [inputs["plane"]])),
             "labels": len(labels) > 0 and all(isinstance(entry["name"], str) for entry in labels),
             "sha256": isinstance(config["weights"]["sha256"], str),
             "backbone": isinstance(backbone["stored"], bool)
@@ -294,6 +297,11 @@ def check_config(source: Path | str, data: bytes) -> dict[str, Any]:
     if wrong:
         raise UserError(f"{source} is damaged: its {CONFIG} lacks or misstates {wrong}; get it again.")
     return config
+
+
+def _are_planes(value: object) -> bool:
+    """Whether it is a list of one or more of the planes' names."""
+    return isinstance(value, list) and bool(value) and set(value) <= _PLANES
 
 
 def _is_label(value: object) -> bool:

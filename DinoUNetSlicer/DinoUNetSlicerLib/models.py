@@ -62,7 +62,8 @@ class Model:
             cases = training.get("validation_cases")
             lines.append(f"Mean Dice {dice:.3f}" + (f" on {cases} validation cases" if cases else ""))
         if training.get("data_set"):
-            lines.append(f"Trained on {training['data_set']} ({training.get('training_cases', '?')} cases)")
+            cases = training.get("training_cases", training.get("cases"))  # an ensemble has them by folds
+            lines.append(f"Trained on {training['data_set']}" + (f" ({cases} cases)" if cases else ""))
         return "\n".join([*lines, "For research only. Not a medical device."])
 
 

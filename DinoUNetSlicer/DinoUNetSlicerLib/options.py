@@ -12,14 +12,15 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @dataclass(frozen=True)
 class Options:
     """device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps", of the machine with the engine.
-    precision: of PRECISIONS. mirror: average over mirror images. keepLargest: only the largest piece of each structure;
-    False leaves it to the model. batchSize: patches at once; 0 lets the engine choose. threads: of the CPU; 0 leaves
-    one core free. planes: which of the model's planes are fused, such as ("axial", "coronal"); none: all."""
+    precision: of PRECISIONS. mirror: average over mirror images. keepLargest: True: only the largest piece of each
+    structure; False: all pieces; None: as the model's own rule says. batchSize: patches at once; 0 lets the engine
+    choose. threads: of the CPU; 0 leaves one core free. planes: which of the model's planes are fused, such as
+    ("axial", "coronal"); none: all."""
 
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
-    keepLargest: bool = False
+    keepLargest: bool | None = None
     batchSize: int = 0
     threads: int = 0
     planes: Sequence[str] = ()
@@ -40,7 +41,7 @@ class Options:
             "device": self.device,
             "precision": self.precision,
             "mirror": bool(self.mirror),
-            **({"keep_largest": True} if self.keepLargest else {}),
+            **({} if self.keepLargest is None else {"keep_largest": bool(self.keepLargest)}),
             "batch_size": int(self.batchSize) or "auto",
             "threads": int(self.threads) or None,
             "planes": list(self.planes) or None,

@@ -93,7 +93,13 @@ class Panel:
             raise UserError("choose a model and a volume for each of its channels.")
         planes = () if chosen.fusePlanes or len(model.planes) == 1 else model.planes[:1]
         options = Options(
-            chosen.device, chosen.precision, chosen.mirror, chosen.keepLargest, chosen.batchSize, chosen.threads, planes
+            chosen.device,
+            chosen.precision,
+            chosen.mirror,
+            chosen.keepLargest or None,  # unticked: the model's own rule
+            chosen.batchSize,
+            chosen.threads,
+            planes,
         )
         if chosen.outputSegmentation is not None:
             segmenting.check_output(chosen.outputSegmentation, volumes[0])

@@ -71,7 +71,12 @@ def test_a_cross_validation_leaves_numbers_pictures_and_a_report(finished, datas
     assert {fold["epochs"] for fold in summary["folds"]} == {1}  # also of the fold that was begun by the other command
     for name in ("crossval.png", "cases.png", "report.html"):
         assert (finished / name).stat().st_size > 1000
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "To use the model" in page and "To repeat the run" in page and "DinoUNetCore.segment -m" in page
     assert not (finished / "prepared").exists() and not list(finished.rglob(".partial-*"))
+    report, metrics = (finished / "fold_0" / name for name in ("report.html", "metrics.json"))
+    assert report.stat().st_mtime_ns <= metrics.stat().st_mtime_ns  # a fold that counts as finished has its page
+    assert "metrics.json" in report.read_text(encoding="utf-8")
 
 
 def test_its_model_is_the_ensemble_of_the_folds(finished, dataset):
@@ -84,6 +89,7 @@ def test_its_model_is_the_ensemble_of_the_folds(finished, dataset):
     summary = json.loads((finished / "crossval.json").read_text(encoding="utf-8"))
     assert bundle.name == "Balls-tiny-ensemble" and bundle.members == 3
     assert bundle.config["metrics"]["mean"]["dice"] == summary["mean"]["dice"]["mean"]
+    assert "best epoch was chosen by its Dice on the same cases" in bundle.card
     assert bundle.config["postprocessing"]["keep_largest"] == summary["postprocessing"]["keep_largest"]
     assert "the mean of the logits of 3 networks" in bundle.card and "folds: 3" in bundle.card
     image = sitk.ReadImage(str(dataset / "imagesTr" / "case_0_0000.nii.gz"))
@@ -104,11 +110,17 @@ def test_every_case_was_measured_by_the_fold_that_had_not_seen_it(finished):
 
 def test_a_finished_one_is_summarised_again_but_not_trained(finished, dataset, capsys):
     before = (finished / "crossval.json").read_bytes()
+    drawn = (finished / "crossval.png").read_bytes()
+    (finished / "crossval.png").unlink()
+    (finished / "crossval.png").mkdir()  # it cannot be drawn, of which a warning tells
     trained = [digests(finished / f"fold_{fold}") for fold in range(3)]
-    train([str(dataset), "-o", str(finished), *QUICK, "--fold", "all", "--resume"])
+    train([str(dataset), "-o", str(finished), *QUICK, "--fold", "all", "--resume", "--workers", "0", "--keep-prepared"])
     assert [digests(finished / f"fold_{fold}") for fold in range(3)] == trained
     assert (finished / "crossval.json").read_bytes() == before
+    (finished / "crossval.png").rmdir()
+    (finished / "crossval.png").write_bytes(drawn)
     output = capsys.readouterr().out
+    assert "warning: cannot write" in output and "Fold 1 (of 0 to 2):" in output
     assert output.count("is finished") == 3 and "± standard deviation over the 3 folds" in output
 
 
@@ -122,4 +134,5 @@ def test_what_lies_in_the_way_is_not_overwritten(finished, dataset):
 def test_a_fold_is_a_number_or_all(dataset, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         train([str(dataset), "-o", str(tmp_path / "run"), "--fold", "some"])
-    assert ended.value.code == 2 and "--fold" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and "--fold" in error and "nor 'all'" in error

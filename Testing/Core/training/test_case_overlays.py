@@ -9,7 +9,9 @@ from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
 from DinoUNetCore.dataset.plan import make_plan
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.training import case_overlays
 from DinoUNetCore.training.case_overlays import (
+    Example,
     as_written,
     case_dice,
     choose_examples,
@@ -77,6 +79,21 @@ def test_small_structures_count_as_much_as_large_ones_where_a_slice_is_chosen():
     labels[3, 2, 2] = 2
     assert telling_slice(labels) == 3
     assert telling_slice(np.zeros((5, 8, 8))) == 2
+
+
+def test_ignored_voxels_do_not_decide_which_slice_is_shown(tmp_path, monkeypatch):
+    dataset = read_dataset(write_small_dataset(tmp_path / "data", 4))
+    plan = replace(make_plan(dataset, make_fingerprint(dataset), "tiny"), planes=["axial"], ignore=9)
+    case, rows = dataset.cases[0], []
+    truth = np.zeros((6, 40, 48), np.uint8)
+    truth[1, 10:12, 10:12], truth[2, 10, 10] = 1, 1
+    truth[4] = 9  # one slice holds all of it
+    label = sitk.GetImageFromArray(truth)
+    label.CopyInformation(sitk.ReadImage(str(case.label)))
+    sitk.WriteImage(label, str(case.label))
+    monkeypatch.setattr(case_overlays, "save_overlay", lambda path, drawn, *rest: rows.extend(drawn))
+    draw_cases(tmp_path / "cases.png", [Example("only", case.name, 0.5, case.label)], dataset, plan, [], "")
+    assert "axial slice 2 of 6" in rows[0].title
 
 
 def test_overlapping_regions_are_shown_as_they_are_written(trained):

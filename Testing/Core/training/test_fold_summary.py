@@ -77,6 +77,8 @@ def test_the_picture_shows_structures_in_their_colours_whatever_their_names_and_
     for label, drawn in zip(labels, (True, True, False), strict=True):
         box = np.round((255 + np.array(label.color)) / 2)
         assert (np.abs(pixels - box).max(axis=2) <= 1).sum() > 200 or not drawn
+    nothing = summarise_folds([FoldResult(0, {"a": case(None, None, None)}, {})], "mm")
+    draw_folds(tmp_path / "nothing.png", nothing, labels, "Nothing")
     with_one = summarise_folds([FoldResult(0, {"a": case(1.0, None, None)}, {})], "pixel")
     draw_folds(tmp_path / "one.png", with_one, labels, "One")
 
@@ -84,15 +86,18 @@ def test_the_picture_shows_structures_in_their_colours_whatever_their_names_and_
 def test_the_report_holds_every_case_and_the_rule(summary, tmp_path):
     (tmp_path / "folds.png").write_bytes(b"a picture")
     plan = SimpleNamespace(warnings=["the spleen is <missing>."])
+    dataset = SimpleNamespace(cases=[SimpleNamespace(images=[None, None])], file_ending=".nrrd")
     write_fold_report(
         tmp_path / "report.html",
         summary,
+        dataset,
         plan,
         title="Cost $ & more",
         pictures=[(tmp_path / "folds.png", "All cases"), (tmp_path / "not there.png", "Nothing")],
     )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    for expected in ("Cost $ &amp; more", "0.750 ± 0.126", "&lt;missing&gt;", "largest piece is kept of: liver"):
+    for expected in ("Cost $ &amp; more", "0.750 ± 0.126", "&lt;missing&gt;", "largest piece is kept of: liver",
+                     "was best by its Dice on patches of the same cases", "CHANNEL1.nrrd CHANNEL2.nrrd"):  # fmt: skip
         assert expected in text
     assert text.count("<img") == 1 and "Nothing" not in text
     order = [text.index(f"<td>{name}</td>") for name in ("c", "d", "a", "b", "e")]

@@ -8,12 +8,14 @@ from importlib import metadata
 import pytest
 import SimpleITK as sitk
 import torch
+from random_bundle import make_bundle
 from small_dataset import write_small_dataset
 
 from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
 from DinoUNetCore.dataset.plan import Plan, make_plan
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.network.variants import VARIANTS
 from DinoUNetCore.training.manifest import hash_files, plan_sha256, write_manifest
 from DinoUNetCore.training.settings import Settings
 
@@ -114,6 +116,39 @@ def test_a_plan_is_known_by_its_content(run, tmp_path):
     run.plan.save(tmp_path / "plan.json")
     assert plan_sha256(Plan.load(tmp_path / "plan.json")) == plan_sha256(run.plan)
     assert plan_sha256(replace(run.plan, batch_size=99)) != plan_sha256(run.plan)
+
+
+def test_the_weights_that_were_there_at_the_start_are_known(run):
+    first, _ = run(backbone_sha256="abc")
+    assert first["began_with"] == {"bundle": None, "backbone_sha256": "abc"}
+    assert run(backbone_sha256="def")[0]["began_with"] == first["began_with"]
+
+
+def test_a_bundle_is_known_by_its_weights_wherever_it_is(run, tmp_path):
+    for seed, name in ((0, "model"), (1, "other")):
+        make_bundle(variant=VARIANTS["tiny"], seed=seed).save(tmp_path / name)
+
+    def write(name):
+        settings = Settings(str(run.folder), variant="tiny", pretrained=str(tmp_path / name))
+        write_manifest(run.path, settings, read_dataset(run.folder), run.plan, CPU)
+        return json.loads(run.path.read_text(encoding="utf-8"))["began_with"]["bundle"]
+
+    bundle = write("model")
+    files = {"config_sha256": "config.json", "weights_sha256": "model.safetensors"}
+    sums = {key: hashlib.sha256((tmp_path / "model" / file).read_bytes()).hexdigest() for key, file in files.items()}
+    assert bundle == {"name": "random"} | sums
+    (tmp_path / "model").rename(tmp_path / "moved")
+    assert write("moved") == bundle
+    with pytest.raises(UserError, match=r"other is not the bundle with which the training in .* began"):
+        write("other")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"sessions": []}'])
+def test_a_manifest_that_is_none_is_refused_by_name(run, text):
+    run()
+    run.path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"manifest\.json does not hold the manifest of a training; remove it"):
+        run()
 
 
 def test_a_damaged_manifest_is_refused_by_name(run):

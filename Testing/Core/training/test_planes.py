@@ -69,5 +69,7 @@ def test_planes_of_pictures_and_with_a_plan_are_refused(dataset, trained, tmp_pa
     pictures = write_small_dataset(tmp_path / "pictures", cases=2, size=(60, 62))
     with pytest.raises(UserError, match="the cases are pictures"):
         plan([str(pictures), "--variant", "tiny", "--planes", "axial,coronal"])
+    with pytest.raises(UserError, match="--plane is decided by"):
+        plan([str(dataset), "--plan", str(trained / "plan.json"), "--plane", "coronal"])
     with pytest.raises(UserError, match="--planes is decided by"):
         plan([str(dataset), "--plan", str(trained / "plan.json"), "--planes", "axial,coronal"])

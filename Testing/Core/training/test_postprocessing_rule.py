@@ -8,6 +8,7 @@ from small_dataset import write_small_dataset
 from DinoUNetCore.dataset.fingerprint import make_fingerprint
 from DinoUNetCore.dataset.layout import read_dataset
 from DinoUNetCore.dataset.plan import make_plan
+from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.postprocessing import keep_largest_components
 from DinoUNetCore.training.postprocessing_rule import choose_rule, measure_largest_pieces
 from DinoUNetCore.training.validation import measure_cases
@@ -75,6 +76,15 @@ def test_predictions_of_one_piece_each_are_not_measured_again(cases, tmp_path):
         progress=lambda *counts: done.append(counts),
     )
     assert again == measured and done == [(0, 1), (1, 1)]
+
+
+def test_a_damaged_prediction_says_how_to_measure_its_fold_again(cases, tmp_path):
+    dataset, plan, _ = cases
+    path = tmp_path / "fold_1" / "validation" / "case_0.nii.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"case_0.* remove .*fold_1.metrics\.json and go on with --resume"):
+        measure_largest_pieces({"case_0": {}}, {"case_0": path}, dataset, plan, keep_largest_components)
 
 
 def results(**structures):

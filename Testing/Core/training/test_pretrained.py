@@ -8,14 +8,16 @@ from backbone_files import metas_form
 from random_bundle import make_bundle
 from small_dataset import write_small_dataset
 
+from DinoUNetCore.dataset.plan import Plan
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import read_json
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import VARIANTS
 from DinoUNetCore.train import main as train
 from DinoUNetCore.training.bundling import make_bundle as bundle_of
+from DinoUNetCore.training.checkpoints import load_checkpoint
 from DinoUNetCore.training.planning import plan_training
-from DinoUNetCore.training.pretrained import load_pretrained, open_pretrained
+from DinoUNetCore.training.pretrained import load_pretrained, open_pretrained, pretrained_of_run
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.training.start import make_network
 from DinoUNetCore.volume.label_scheme import LabelScheme
@@ -203,3 +205,78 @@ def test_a_frozen_public_backbone_must_be_the_one_that_the_bundle_names(dataset,
         assert equal(tuned(image), trained(image))
     with pytest.raises(UserError, match=r"not those that .* was trained with.*--backbone FILE"):
         load_pretrained(with_backbone(1), bundle, LabelScheme(plan.labels))
+
+
+@pytest.fixture(scope="module")
+def begun(dataset, tmp_path_factory):
+    """A folder with a bundle "model", and "run": a training that began with it and has a checkpoint."""
+    folder = tmp_path_factory.mktemp("begun")
+    options = ["--variant", "tiny", "--batch-size", "2", "--threads", "1", "--iterations", "1", "--epochs", "1"]
+    train([str(dataset), "-o", str(folder / "run"), *options, "--pretrained", saved(folder)])
+    return folder
+
+
+def resumed(begun, **given):
+    return Settings.load(begun / "run" / "settings.json").resumed_with(given, begun / "run")
+
+
+def test_a_training_goes_on_without_its_bundle_where_the_checkpoint_holds_all(begun):
+    settings = resumed(begun, pretrained=str(begun / "gone"))
+    plan = Plan.load(begun / "run" / "plan.json")
+    network = make_network(settings, plan, lambda text: None, begun / "run")
+    state = load_checkpoint(begun / "run" / "checkpoints" / "last.safetensors", network)
+    assert len(state["history"]) == 1
+    with pytest.raises(UserError, match=r"there is no model bundle .*gone"):  # to begin with
+        make_network(settings, plan, lambda text: None, begun / "new")
+
+
+def test_a_frozen_backbone_of_a_bundle_that_is_gone_is_asked_for(begun):
+    settings = replace(resumed(begun), pretrained=str(begun / "gone"), train_backbone=False)
+    with pytest.raises(UserError, match=r"goes on with the backbone of .*gone.*name it anew by --pretrained\."):
+        pretrained_of_run(settings, begun / "run")
+    moved = replace(settings, pretrained=str(begun / "model"))
+    assert pretrained_of_run(moved, begun / "run").source == str(begun / "model")
+
+
+def test_a_training_that_began_without_a_bundle_cannot_go_on_with_one(dataset, begun):
+    with pytest.raises(UserError, match="--pretrained was None"):
+        Settings(str(dataset)).resumed_with({"pretrained": str(begun / "model")}, begun)
+
+
+def test_files_are_the_same_files_from_every_folder(dataset, begun, monkeypatch):
+    monkeypatch.chdir(begun)
+    names = {"dataset": "data", "plan": "run/plan.json", "groups": "groups.json", "pretrained": "model"}
+    settings = Settings.from_dict(names | {"backbone": "weights.pth"})
+    for name, text in (names | {"backbone": "weights.pth"}).items():
+        assert getattr(settings, name) == str(begun / text)
+    settings.save(begun / "settings.json")
+    monkeypatch.chdir(begun / "run")
+    loaded = Settings.load(begun / "settings.json")
+    given = {"dataset": "../data", "plan": "plan.json", "groups": "../groups.json", "backbone": "../weights.pth"}
+    assert loaded.resumed_with(given, begun) == loaded == settings
+    assert loaded.resumed_with({"pretrained": "../elsewhere"}, begun).pretrained == str(begun / "elsewhere")
+    with pytest.raises(UserError, match="--plan was"):
+        loaded.resumed_with({"plan": "../plan.json"}, begun)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pretrained", "hf:owner/name"),
+        ("pretrained", "phantom-tiny"),
+        ("backbone", "hub"),
+        ("backbone", "random"),
+        ("backbone", "vit_small_patch16_dinov3_qkvb.lvd1689m"),
+    ],
+)
+def test_what_names_no_file_stays_as_it_is(name, text):
+    assert getattr(Settings.from_dict({"dataset": "data", name: text}), name) == text
+
+
+def test_a_mistyped_bundle_is_told_before_any_case_is_read(dataset, tmp_path):
+    counted = []
+    for options in ({}, {"plan": str(tmp_path / "plan.json")}):
+        settings = settings_for(dataset, str(tmp_path / "mistyped"), **options)
+        with pytest.raises(UserError, match=r"there is no model bundle .*mistyped"):
+            plan_training(settings, progress=lambda done, total: counted.append(done))
+    assert counted == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,34 @@ def test_the_page_says_what_was_measured_on_what_and_what_was_chosen_on_it(tmp_p
     assert "the 3 validation cases of fold 0, which the network was not trained on" in text
     assert "epoch 4 of 5, chosen by their Dice on patches of these same cases" in text
     assert "3 cases are few" in text and "validation cases, unseen in training" in text
+    assert "Best, median and worst case by mean Dice" in text and "All 3 cases, the worst first" in text
+    assert "group (patient)" not in text  # each case is one
+
+
+def test_groups_are_said_to_be_apart_only_where_they_are(tmp_path):
+    run, dataset, plan, labels = make_run(tmp_path)
+
+    def said(groups: str) -> bool:
+        grouped = zip(dataset.cases, groups, strict=True)
+        cases = [replace(case, group=group) for case, group in grouped]
+        text = report(run, replace(dataset, cases=cases), plan, labels)
+        return "cases of one group (patient) are never on both sides" in text
+
+    assert said("aabcc") and not said("aabac")
+
+
+def test_one_case_is_no_plural(tmp_path):
+    run, dataset, plan, labels = make_run(tmp_path)
+    plan.folds = [["case_0"], ["case_1"]]
+    text = without_pictures(report(run, dataset, plan, labels))
+    assert "the one validation case of fold 0, which the network was not trained on" in text
+    assert "1 case is few" in text and "<b>1</b><span>training case</span>" in text
+
+
+def test_two_examples_have_no_median(tmp_path):
+    run, dataset, plan, labels = make_run(tmp_path)
+    (run / "validation" / "case_1.nii.gz").unlink()
+    assert "Best and worst case by mean Dice, each" in report(run, dataset, plan, labels)
 
 
 def test_it_shows_accuracy_cases_training_plan_and_how_to_repeat(tmp_path):
@@ -98,7 +127,9 @@ def test_a_best_epoch_at_the_end_asks_for_a_longer_training(tmp_path):
 def test_validating_on_training_cases_is_a_warning(tmp_path):
     text = without_pictures(report(*make_run(tmp_path, cases=1)))
     assert '<p class="warning">The cases that were measured are the training cases' in text
-    assert "which the network was not trained on" not in text and "which are the training cases" in text
+    assert "which the network was not trained on" not in text and "validation case, seen in training too" in text
+    assert "<summary>The case</summary>" in text
+    assert "The case case_0, at the slice that shows most of its reference." in text
 
 
 def test_missing_parts_are_left_out(tmp_path):

@@ -1,15 +1,17 @@
 """The user's models as the module sees them, and how they are sent."""
 
+import json
 import shutil
 import tracemalloc
 
 import pytest
 
 from DinoUNetCore.resources import resources_folder
-from DinoUNetCore.weights.bundle_files import WEIGHTS
+from DinoUNetCore.weights.bundle_files import CONFIG, WEIGHTS
 from DinoUNetCore.weights.bundle_reading import unpack_bundle
 from DinoUNetSlicerLib.errors import UserError
 from DinoUNetSlicerLib.models import find_model, packed
+from DinoUNetSlicerLib.options import Options
 
 EMBEDDED = "phantom-tiny"
 
@@ -74,3 +76,18 @@ def test_a_model_that_vanishes_while_it_is_sent_is_named(own):
     shutil.rmtree(own)
     with pytest.raises(UserError, match="mine is no model or is damaged"):
         list(pieces)
+
+
+def test_an_ensemble_says_how_many_cases_it_was_trained_on(own):
+    config = json.loads((own / CONFIG).read_text(encoding="utf-8"))
+    config["training"] = {"data_set": "Balls", "cases": 25}
+    (own / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    assert "Trained on Balls (25 cases)" in find_model("mine").description
+    config["training"] = {"data_set": "Balls"}
+    (own / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    assert "Trained on Balls\n" in find_model("mine").description
+
+
+def test_the_largest_piece_is_left_to_the_model_unless_it_is_said():
+    said = {keep: Options(keepLargest=keep).fields.get("keep_largest") for keep in (None, True, False)}
+    assert said == {None: None, True: True, False: False}
