@@ -282,7 +282,7 @@ def _silent(text: str) -> None:
 
 def _summary(metrics: dict[str, Any], folder: Path) -> str:
     rows = [(name, row) for name, row in metrics["labels"].items()] + [("mean", metrics["mean"])]
-    width = max(len(name) for name, _ in rows)
+    width = max(len(name) for name in ("Validation", *(name for name, _ in rows)))
     lines = [f"{'Validation':<{width}}   Dice   HD95 {metrics['unit']}"]
     for name, row in rows:
         dice = "    -" if row["dice"] is None else f"{row['dice']:5.3f}"
