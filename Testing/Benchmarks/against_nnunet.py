@@ -249,7 +249,7 @@ def our_facts(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "commit": commit or None,
         "variant": options.variant,
         "options": options.extra,
-        "plan": {name: plan[name] for name in ("plane", "spacing", "patch_size", "batch_size", "context_slices")},
+        "plan": {name: plan[name] for name in ("planes", "spacing", "patch_size", "batch_size", "context_slices")},
         "training": read_json(folder / "ours" / "bundle" / "config.json")["training"],
     }
 
