@@ -1,5 +1,6 @@
 """Features of a frozen backbone, kept for samples that come again."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.train import main as train
 from DinoUNetCore.training import feature_cache
 from DinoUNetCore.training.feature_cache import FeatureCache, make_feature_cache, stay_the_same
+from DinoUNetCore.training.recipes import RECIPES
 
 SIZE = (64, 96)
 
@@ -67,10 +69,11 @@ def test_features_stay_the_same_only_where_training_changes_nothing_before_them(
     assert not stay_the_same(DinoUNet("tiny", train_backbone=False, in_channels=5))
 
 
-def test_the_fast_recipe_keeps_features_while_it_trains_and_removes_them_at_the_end(tmp_path, capsys):
+def test_the_fast_recipe_keeps_features_while_it_trains_and_removes_them_at_the_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(RECIPES, "fast", replace(RECIPES["fast"], repeat=1))  # so that a short training repeats samples
     dataset = write_small_dataset(tmp_path / "data")
-    options = ["--variant", "small", "--backbone", "random", "--recipe", "fast", "--epochs", "6", "--iterations", "1"]
-    size = ["--batch-size", "2", "--patch-size", "64", "64", "--threads", "1"]
+    options = ["--variant", "small", "--backbone", "random", "--recipe", "fast", "--epochs", "2", "--iterations", "1"]
+    size = ["--batch-size", "2", "--patch-size", "64", "64", "--spacing", "1", "1", "--threads", "1"]
     train([str(dataset), "-o", str(tmp_path / "run"), *options, *size])
     assert "features are kept" in capsys.readouterr().out
     assert not (tmp_path / "run" / "features").exists()
