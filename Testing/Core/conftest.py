@@ -1,8 +1,9 @@
 """Fixtures shared by the tests of the core."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+import torch
 from random_bundle import make_bundle
 
 from DinoUNetCore.weights.bundle import ModelBundle
@@ -12,3 +13,12 @@ from DinoUNetCore.weights.bundle import ModelBundle
 def random_bundle() -> Callable[..., ModelBundle]:
     """Makes small bundles with random networks; see Testing/random_bundle.py."""
     return make_bundle
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks gain nothing from more threads, which wait for each other where other programs run."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -23,13 +23,7 @@ QUICK = ["--variant", "tiny", "--iterations", "2", "--batch-size", "2", "--patch
 QUICK += ["--threads", "1", "--context-slices", "1", "--spacing", "1", "1"]
 ROOT = Path(__file__).resolve().parents[2]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ def test_two_processes_train_as_one_does_with_the_same_batch(dataset, without_dr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="torchrun forwards signals on POSIX only")
-def test_a_killed_process_is_started_anew_and_a_told_one_saves_to_the_end_of_an_uninterrupted_training(
+def test_a_killed_process_is_started_anew_and_ends_where_a_training_does_that_was_told_to_end_and_resumed(
     dataset, tmp_path
 ):
     log = tmp_path / "log.txt"

@@ -26,6 +26,8 @@ from DinoUNetCore.training.trainer import Trainer
 QUICK = ["--variant", "tiny", "--iterations", "3", "--batch-size", "2", "--patch-size", "64", "64"]
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def command(dataset, run, *options):
     return [sys.executable, "-m", "DinoUNetCore.train", str(dataset), "-o", str(run), *QUICK, *options]
@@ -37,15 +39,6 @@ def _interrupted(trainer):
 
 def environment():
     return os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So small a network gains nothing from more threads, which wait for each other where other programs run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 from region_dataset import IGNORED_COLUMNS, write_region_dataset
 
 from DinoUNetCore import load_bundle
@@ -17,13 +16,7 @@ from DinoUNetCore.train import main as train
 
 QUICK = ["--variant", "tiny", "--iterations", "12", "--batch-size", "4", "--patch-size", "64", "64", "--threads", "1"]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

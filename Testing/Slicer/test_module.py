@@ -168,15 +168,20 @@ def test_a_wrong_device_is_said_below_the_button(host, opened, volume, wait_for_
     assert "cuda:9" in opened.ui.logText.plainText
 
 
+def choose_two_channels(opened, folder):
+    """Add a model that takes two channels, and choose it."""
+    bundle = make_bundle(channels=("T1", "T2"))
+    bundle.config["name"] = "two channels"
+    bundle.save(folder / "bundle")
+    library.add(folder / "bundle")
+    opened.panel.models.refresh()
+    opened.ui.modelSelector.setCurrentIndex(1)
+
+
 def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(
     host, opened, scene, tmp_path, wait_for_the_end
 ):
-    bundle = make_bundle(channels=("T1", "T2"))
-    bundle.config["name"] = "two channels"
-    bundle.save(tmp_path / "bundle")
-    library.add(tmp_path / "bundle")
-    opened.panel.models.refresh()
-    opened.ui.modelSelector.setCurrentIndex(1)
+    choose_two_channels(opened, tmp_path)
     assert (opened.ui.modelSelector.currentText, opened.ui.inputVolumeLabel.text) == ("two channels", "T1:")
     (selector,) = opened.panel.channels.selectors
     assert not opened.ui.segmentButton.enabled
@@ -204,12 +209,7 @@ def test_a_model_with_two_channels_gets_two_selectors_that_the_scene_keeps(
 
 
 def test_selectors_of_channels_go_with_the_parameter_node(host, opened, scene, tmp_path):
-    bundle = make_bundle(channels=("T1", "T2"))
-    bundle.config["name"] = "two channels"
-    bundle.save(tmp_path / "bundle")
-    library.add(tmp_path / "bundle")
-    opened.panel.models.refresh()
-    opened.ui.modelSelector.setCurrentIndex(1)
+    choose_two_channels(opened, tmp_path)
     nodes = [scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name) for name in ("first", "second")]
     (selector,) = opened.panel.channels.selectors
     selector.setCurrentNode(nodes[1])

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import SimpleITK as sitk
-import torch
 from engine_client import EngineProcess, describe
 
 from DinoUNetCore.dataset.phantom import make_phantom
@@ -52,12 +51,3 @@ def long_phantom() -> sitk.Image:
     """A CT that takes half a minute on a CPU: many small slices."""
     image = make_phantom(3, size=(32, 32, 4))[0]
     return sitk.Tile([image] * 500, (1, 1, 500))
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Compute here as the engines of the tests do."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -16,6 +16,8 @@ from DinoUNetCore.training.recipes import RECIPES
 
 SIZE = (64, 96)
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def backbone():
