@@ -32,3 +32,9 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise UserError("a CPU does not compute in float16; choose float32 or bfloat16.")
     return getattr(torch, name)
+
+
+def matrix_dtype(name: str, device: torch.device) -> torch.dtype | None:
+    """In which a network that is to compute so keeps its matrices; None: in float32, or shorter where that has no room."""
+    precision = choose_precision(name, device)
+    return None if name == "auto" and precision == torch.float32 else precision

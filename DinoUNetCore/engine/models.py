@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 MOST_PUT, MOST_READY = 2, 2
 
+Key = tuple[str, str, str]
+"""A network that is ready: SHA-256 of its bundle, device, and dtype of its matrices."""
+
 
 class Models:
     """Models are known by the SHA-256 of their config.json. Only what needs a network imports torch."""
 
     def __init__(self):
         self._put: OrderedDict[str, ModelBundle] = OrderedDict()
-        self._ready: OrderedDict[tuple[str, str], tuple[ModelBundle, DinoUNet]] = OrderedDict()
+        self._ready: OrderedDict[Key, tuple[ModelBundle, DinoUNet]] = OrderedDict()
 
     def listed(self) -> bytes:
         """All entries as the protocol's JSON."""
@@ -78,7 +81,7 @@ class Models:
 
     def find(self, sha256: str | None, name: str | None) -> str:
         """The SHA-256 of the model that is asked for by one of the two. Refusal if the engine does not have it."""
-        if sha256 in self._put or any(sha256 == ready for ready, _ in self._ready):
+        if sha256 in self._put or any(sha256 == ready for ready, *_ in self._ready):
             return sha256
         entry = next((e for e in library.list_entries() if (e.sha256 if sha256 else e.name) == (sha256 or name)), None)
         if entry is None:
@@ -88,18 +91,20 @@ class Models:
             raise UserError(entry.problem)
         return entry.sha256
 
-    def is_ready(self, sha256: str, device: "torch.device") -> bool:
+    def is_ready(self, sha256: str, device: "torch.device", precision: str) -> bool:
         """Whether the network need not be loaded first."""
-        return (sha256, str(device)) in self._ready
+        return _key(sha256, device, precision) in self._ready
 
-    def network(self, sha256: str, device: "torch.device", loading: Loading) -> tuple["ModelBundle", "DinoUNet"]:
+    def network(
+        self, sha256: str, device: "torch.device", precision: str, loading: Loading
+    ) -> tuple["ModelBundle", "DinoUNet"]:
         """The network on the device, and its bundle without tensors. OutOfMemory if the device cannot hold it.
 
         A public backbone that this machine lacks is downloaded; LicenseNotAccepted if its license is in the way.
         """
-        key = (sha256, str(device))
+        key = _key(sha256, device, precision)
         if key not in self._ready:
-            self._ready[key] = self._build(sha256, device, loading)
+            self._ready[key] = self._build(sha256, device, precision, loading)
         self._ready.move_to_end(key)
         if sha256 in self._put:
             self._put.move_to_end(sha256)
@@ -120,27 +125,38 @@ class Models:
         if torch is not None and torch.backends.mps.is_available():
             torch.mps.empty_cache()
 
-    def _build(self, sha256: str, device: "torch.device", loading: Loading) -> tuple["ModelBundle", "DinoUNet"]:
+    def _build(
+        self, sha256: str, device: "torch.device", precision: str, loading: Loading
+    ) -> tuple["ModelBundle", "DinoUNet"]:
         from DinoUNetCore.memory import OutOfMemory
 
         while len(self._ready) >= MOST_READY:  # before the new one needs the memory
             self._ready.popitem(last=False)
         bundle = self._put.get(sha256) or _load(sha256)
-        network = _network(bundle, device, loading)
+        network = _network(bundle, device, precision, loading)
         if network is None and self._ready:
             self.release()
-            network = _network(bundle, device, loading)
+            network = _network(bundle, device, precision, loading)
         if network is None:
             raise OutOfMemory(f"{bundle.name} needs more memory than {device} has free; close other programs.")
         return replace(bundle, tensors={}), network
 
 
-def _network(bundle: "ModelBundle", device: "torch.device", loading: Loading) -> "DinoUNet | None":
-    """The bundle's network, or None if the device has too little memory."""
-    from DinoUNetCore.memory import is_out_of_memory
+def _key(sha256: str, device: "torch.device", precision: str) -> Key:
+    from DinoUNetCore.device import matrix_dtype
 
+    return sha256, str(device), str(matrix_dtype(precision, device))
+
+
+def _network(bundle: "ModelBundle", device: "torch.device", precision: str, loading: Loading) -> "DinoUNet | None":
+    """The bundle's network, or None if the device has too little memory."""
+    from DinoUNetCore.device import matrix_dtype
+    from DinoUNetCore.memory import is_out_of_memory
+    from DinoUNetCore.network.optimized import optimize
+
+    dtype = matrix_dtype(precision, device)
     try:
-        return bundle.build_network(device, progress=loading.downloaded, say=loading.say)
+        return optimize(bundle.build_network(device, dtype, progress=loading.downloaded, say=loading.say))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -32,6 +32,9 @@ class DinoUNet(nn.Module):
     The parameters are random. Public backbone weights are loaded by `DinoUNetCore.weights.dinov3`.
     """
 
+    wants_autocast = True
+    """Whether `features` is to run under autocast where matrices are to be multiplied in a short type."""
+
     def __init__(
         self,
         variant: str | Variant = "small",
@@ -60,7 +63,7 @@ class DinoUNet(nn.Module):
             dim, width=variant.spm_width, heads=variant.attention_heads, drop_path=variant.drop_path
         )
         self.fapm = FAPM(dim, variant.features, variant.fapm_rank)
-        self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 2, stride=2) for c in variant.features)
+        self.ups = Upsampling(nn.ConvTranspose2d(c, c, 2, stride=2) for c in variant.features)
         self.decoder = Decoder(variant.features, num_classes)
 
     @property
@@ -70,7 +73,7 @@ class DinoUNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """In which the network is to compute: a short one means that `features` runs under autocast in it."""
+        """In which matrices are to be multiplied."""
         return self.backbone.dtype
 
     def matrices(self) -> set[str]:
@@ -102,8 +105,7 @@ class DinoUNet(nn.Module):
         """
         pyramid = self.adapter(image, taps)  # (B, dim, ...) at 1/4, 1/8, 1/16, 1/32
         projected = self.fapm(pyramid)  # (B, features[i], ...) at the same sizes
-        skips = [up(up(level)) for up, level in zip(self.ups, projected, strict=True)]  # at 1, 1/2, 1/4, 1/8
-        return self.decoder(skips)
+        return self.decoder(self.ups(projected))
 
     def head(self, features: Tensor) -> Tensor:
         """features: (B, features[0], h, w) -> logits (B, num_classes, h, w)."""
@@ -117,6 +119,14 @@ class DinoUNet(nn.Module):
         if self.in_channels == 3:
             return x
         return x[:, [0, 0, 0]] if self.in_channels == 1 else x[:, [0, 1, 0]]
+
+
+class Upsampling(nn.ModuleList):
+    """One transposed convolution per scale, applied twice."""
+
+    def forward(self, projected: list[Tensor]) -> list[Tensor]:
+        """Maps at 1/4, 1/8, 1/16, 1/32 -> the decoder's skip connections at 1, 1/2, 1/4, 1/8."""
+        return [up(up(level)) for up, level in zip(self, projected, strict=True)]
 
 
 def matrices_of(network: nn.Module) -> set[str]:

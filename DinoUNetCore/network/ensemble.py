@@ -23,6 +23,9 @@ class Ensemble(nn.Module):
             are let go of, and it runs once per batch for all members: `state_dict` has it once.
     """
 
+    wants_autocast = True
+    """As `DinoUNet.wants_autocast`."""
+
     def __init__(self, members: Sequence[DinoUNet], shares_backbone: bool):
         super().__init__()
         if not members or len({(one.variant, one.in_channels, one.num_classes) for one in members}) > 1:

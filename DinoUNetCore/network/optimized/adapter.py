@@ -1,0 +1,108 @@
+"""The adapter with BatchNorms and level embeddings inside its convolutions, and one linear map for offsets and weights."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from DinoUNetCore.network.adapter import Adapter, ConvFFN, Extractor
+from DinoUNetCore.network.optimized.deformable_attention import OptimizedDeformableAttention
+from DinoUNetCore.network.optimized.layers import (
+    channels_last,
+    linear,
+    maps,
+    pixel_shuffle_into,
+    pixels,
+    shorten,
+)
+
+Size = tuple[int, int]
+
+
+class OptimizedAdapter(nn.Module):
+    """Takes over an adapter. Its four norms are left out, for FAPM's first layers do them (`OptimizedFAPM`)."""
+
+    def __init__(self, adapter: Adapter, dtype: torch.dtype):
+        super().__init__()
+        spm = adapter.spm
+        self.stem, self.conv2, self.conv3, self.conv4 = (
+            shorten(_without_norms(part), dtype) for part in (spm.stem, spm.conv2, spm.conv3, spm.conv4)
+        )
+        embeddings = (torch.zeros_like(adapter.level_embed[0]), *adapter.level_embed)
+        self.projections = nn.ModuleList(
+            linear(layer.weight, layer.bias + embedding, dtype)
+            for layer, embedding in zip((spm.fc1, spm.fc2, spm.fc3, spm.fc4), embeddings, strict=True)
+        )
+        self.interactions = nn.ModuleList(
+            nn.ModuleList(
+                OptimizedExtractor(extractor, dtype)
+                for extractor in (interaction.extractor, *interaction.extra_extractors)
+            )
+            for interaction in adapter.interactions
+        )
+        up = adapter.up
+        self.up = linear(up.weight.permute(2, 3, 1, 0).flatten(0, 2), up.bias.repeat(4), dtype)
+
+    def forward(self, image: Tensor, taps: list[Tensor]) -> list[Tensor]:
+        """As `Adapter.forward`, before the norms; maps in channels_last memory."""
+        dtype = self.up.weight.dtype
+        image = channels_last(image).to(dtype)
+        found = [self.stem(image)]
+        for conv in (self.conv2, self.conv3, self.conv4):
+            found.append(conv(found[-1]))
+        c1, *levels = (
+            projection(pixels(level)) for projection, level in zip(self.projections, found, strict=True)
+        )
+        del found
+        sizes = tuple(tuple(level.shape[1:3]) for level in levels)
+        query = torch.cat([level.flatten(1, 2) for level in levels], dim=1).float()  # (B, N, dim)
+        for extractors, tap in zip(self.interactions, taps, strict=True):
+            size = tuple(tap.shape[2:])
+            feature = pixels(channels_last(tap)).flatten(1, 2)  # (B, h * w, dim)
+            for extractor in extractors:
+                query = extractor(query, feature, size, sizes)
+        levels = [
+            part.unflatten(1, size) for part, size in zip(query.split([h * w for h, w in sizes], 1), sizes, strict=True)
+        ]
+        below = self.up(levels[0].to(dtype))
+        finest = torch.empty_like(c1)
+        pixel_shuffle_into(finest, below, 2)
+        finest += c1
+        return [
+            maps(level).add(F.interpolate(tap, size=level.shape[1:3], mode="bilinear", align_corners=False))
+            for level, tap in zip((finest, *levels), taps, strict=True)
+        ]
+
+
+class OptimizedExtractor(nn.Module):
+    """Takes over an extractor."""
+
+    def __init__(self, extractor: Extractor, dtype: torch.dtype):
+        super().__init__()
+        self.query_norm, self.feat_norm, self.ffn_norm = extractor.query_norm, extractor.feat_norm, extractor.ffn_norm
+        self.attn = OptimizedDeformableAttention(extractor.attn, dtype)
+        self.ffn: ConvFFN = shorten(extractor.ffn, dtype)
+        self.dtype = dtype
+
+    def forward(self, query: Tensor, feature: Tensor, size: Size, levels: tuple[Size, ...]) -> Tensor:
+        """query: (B, N, dim) float32 over the levels; feature: (B, h * w, dim) over `size` -> (B, N, dim) float32."""
+        normed, feature = self.query_norm(query).to(self.dtype), self.feat_norm(feature).to(self.dtype)
+        query = query + self.attn(normed, feature, size, levels)
+        hidden = self.ffn.fc1(self.ffn_norm(query).to(self.dtype))
+        parts = hidden.split([h * w for h, w in levels], dim=1)
+        convolved = [
+            pixels(channels_last(self.ffn.dwconv.dwconv(maps(part.unflatten(1, level))))).flatten(1, 2)
+            for part, level in zip(parts, levels, strict=True)
+        ]
+        return query + self.ffn.fc2(F.gelu(torch.cat(convolved, dim=1)))
+
+
+def _without_norms(layers: nn.Sequential) -> nn.Sequential:
+    """Convolutions that also do the BatchNorms after them, in channels_last memory."""
+    result: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            result[-1] = fuse_conv_bn_eval(result[-1], layer)
+        else:
+            result.append(layer)
+    return nn.Sequential(*result).requires_grad_(False).to(memory_format=torch.channels_last)
