@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from DinoUNetCore.allocator import keep_freed_memory
 from DinoUNetCore.command_line import Parser, add_license_option, run, with_license
 from DinoUNetCore.console import progress_bar, say
 from DinoUNetCore.errors import UserError
@@ -117,6 +118,7 @@ def train(
     from DinoUNetCore.training.processes import joined
     from DinoUNetCore.training.run_folder import RunFolder
 
+    keep_freed_memory()
     with joined() as processes:
         _train(given, RunFolder(folder, shared), resume, started, accept_license, processes)
 

@@ -26,8 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # busy loops, which makes both many times slower where they compete for a core.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
+    from DinoUNetCore.allocator import keep_freed_memory
     from DinoUNetCore.engine.server import serve
 
+    keep_freed_memory()
     serve()
 
 

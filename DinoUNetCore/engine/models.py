@@ -9,6 +9,7 @@ from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from DinoUNetCore.allocator import give_freed_memory_back
 from DinoUNetCore.engine.progress import Loading
 from DinoUNetCore.engine.refusals import Refusal
 from DinoUNetCore.engine.requests import LARGEST_VOLUME
@@ -119,6 +120,7 @@ class Models:
         """Give up the networks that are ready, and the devices' memory with them."""
         self._ready.clear()
         gc.collect()
+        give_freed_memory_back()
         torch = sys.modules.get("torch")  # whoever has used it has imported it
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
