@@ -2,7 +2,8 @@
 
 glibc hands blocks above 32 MB, and whatever is free at the end of its heap, back to the system at once. A network asks
 for the same large maps again for every slice and every step, and the system clears each page anew: a sixth of a
-network's time on a CPU, and more than the arithmetic of additions and norms. Other C libraries keep more, and are left as they are.
+network's time on a CPU, and more than the arithmetic of additions and norms. Other C libraries keep more, and are left
+as they are.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ _NEVER = (1 << 31) - 1
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed blocks of up to 256 MB for the next use, from now on and in the whole process. Whether that is so now."""
+    """Keep freed blocks of up to 256 MB for the next use, from now on in the whole process. Whether that is so now."""
     libc = _glibc()
     if libc is None:
         return False

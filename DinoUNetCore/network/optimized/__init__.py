@@ -1,8 +1,8 @@
 """Networks for inference alone: the same function in fewer and faster steps.
 
-`optimize` rewrites a trained network exactly. BatchNorms, level embeddings, LayerScale's additions and neighbouring linear
-maps become one layer each, all maps lie with their channels last so that nothing is permuted, and matrices may be kept
-in a short type. The outputs are those of the plain network but for rounding.
+`optimize` rewrites a trained network exactly. BatchNorms, level embeddings and neighbouring linear maps become one
+layer each, all maps lie with their channels last so that nothing is permuted, and matrices may be kept in a short type.
+The outputs are those of the plain network but for rounding.
 """
 
 import torch

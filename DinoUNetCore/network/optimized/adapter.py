@@ -1,4 +1,4 @@
-"""The adapter with BatchNorms and level embeddings inside its convolutions, and one linear map for offsets and weights."""
+"""The adapter with BatchNorms and level embeddings inside its convolutions, and no permuted copies of its maps."""
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +50,7 @@ class OptimizedAdapter(nn.Module):
         found = [self.stem(image)]
         for conv in (self.conv2, self.conv3, self.conv4):
             found.append(conv(found[-1]))
-        c1, *levels = (
-            projection(pixels(level)) for projection, level in zip(self.projections, found, strict=True)
-        )
+        c1, *levels = (projection(pixels(level)) for projection, level in zip(self.projections, found, strict=True))
         del found
         sizes = tuple(tuple(level.shape[1:3]) for level in levels)
         query = torch.cat([level.flatten(1, 2) for level in levels], dim=1).float()  # (B, N, dim)

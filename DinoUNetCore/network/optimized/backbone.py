@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from DinoUNetCore.network.backbone import PATCH, Backbone
 from DinoUNetCore.network.optimized.layers import constant, maps, shorten
 
-
 PLAIN_TOKENS = 2048
 """With fewer, attention in a short type is faster on CPUs by plain matrix products than by PyTorch's fused kernel."""
 

@@ -56,8 +56,8 @@ def reference_points(size: Size, levels: tuple[Size, ...], device: torch.device)
 
 
 def _summed_bags(values: Tensor, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
-    """values: (B, h, w, heads * d); x, y: (B, N, heads * points) in cells; logits: (B, N, heads, points), of the points'
-    weights -> (B, N, heads * d). All float32; x and y are overwritten.
+    """values: (B, h, w, heads * d); x, y: (B, N, heads * points) in cells; logits: (B, N, heads, points), of what each
+    point weighs -> (B, N, heads * d). All float32; x and y are overwritten.
     """
     batch, height, width, _ = values.shape
     heads, points = logits.shape[2:]

@@ -1,7 +1,5 @@
 """Layers put together from others that follow each other, with the same result but for rounding."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -73,7 +71,3 @@ def pixel_shuffle_into(target: Tensor, x: Tensor, factor: int) -> None:
     batch, height, width, _ = x.shape
     x = x.view(batch, height, width, factor, factor, -1).transpose(2, 3)
     target.unflatten(1, (height, factor)).unflatten(3, (width, factor)).copy_(x)
-
-
-def sizes(pyramid: Sequence[Tensor]) -> list[tuple[int, int]]:
-    return [tuple(level.shape[2:]) for level in pyramid]

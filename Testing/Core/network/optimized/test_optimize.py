@@ -39,9 +39,7 @@ def make_network(variant=NARROW, in_channels=1, num_classes=3, seed=0):
         for name, parameter in network.named_parameters():
             if "gamma_" in name:
                 parameter.uniform_(0.1, 0.5)
-            elif "sampling_offsets" in name or "attention_weights" in name:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-            elif name.endswith("bias"):
+            elif "sampling_offsets" in name or "attention_weights" in name or name.endswith("bias"):
                 parameter.add_(0.05 * torch.randn_like(parameter))
     return network
 
