@@ -15,6 +15,7 @@ from DinoUNetCore.command_line import Parser, run
 from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.files import atomic_path, read_json, write_json
+from DinoUNetCore.inference.provenance import provenance
 from DinoUNetCore.metrics import evaluate_case, mean
 from DinoUNetCore.overlay import OverlayRow, save_overlay
 from DinoUNetCore.volume.geometry import PLANES, Slicing
@@ -97,7 +98,8 @@ def demo(results: "Results", seed: int, model: str, device: str) -> None:
     title = f"Phantom {seed}, segmented in {seconds:.0f} s"
     title += "" if mean_dice is None else f": mean Dice {mean_dice:.3f}"
     results.write(IMAGE, lambda path: _write_image(image, path))
-    results.write(SEGMENTATION, lambda path: write_label_map(found, path, bundle.labels, overwrite=True))
+    how = provenance(segmenter)
+    results.write(SEGMENTATION, lambda path: write_label_map(found, path, bundle.labels, True, how))
     results.write(PICTURE, lambda path: save_overlay(path, _rows(image, truth, found), bundle.labels, title))
     results.finish({"seed": seed, "model": bundle.name, "mean_dice": mean_dice, "labels": measured})
 

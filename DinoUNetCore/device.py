@@ -35,6 +35,6 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def matrix_dtype(name: str, device: torch.device) -> torch.dtype | None:
-    """In which a network that is to compute so keeps its matrices; None: in float32, or shorter where that has no room."""
+    """In which a network that computes so keeps its matrices; None: float32, or shorter where that has no room."""
     precision = choose_precision(name, device)
     return None if name == "auto" and precision == torch.float32 else precision

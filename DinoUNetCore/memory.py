@@ -1,8 +1,17 @@
-"""Running out of memory, told apart from other errors."""
+"""Running out of memory: told apart from other errors, and said in a sentence."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from DinoUNetCore.errors import UserError
+
+_WORDS = (
+    "out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED",
+    "std::bad_alloc", "bad allocation", "Failed to allocate memory",
+)  # fmt: skip
+"""Of torch on the CPU and MPS, of C++ libraries (on Windows and elsewhere), and of ITK."""
 
 
 class OutOfMemory(UserError):  # noqa: N818 - the field's own words
@@ -10,11 +19,53 @@ class OutOfMemory(UserError):  # noqa: N818 - the field's own words
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether NumPy or torch could not allocate. Only CUDA has a type for it; MPS and the CPU say it in words."""
+    """Whether NumPy, ITK or torch could not allocate. Only CUDA has a type for it; the others say it in words."""
     return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(
-            words in str(error)
-            for words in ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
-        )
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
     )
+
+
+def not_enough(name: str, device: torch.device) -> str:
+    """The sentence for it. name: of what needs the memory, such as a volume's."""
+    if device.type == "cpu":
+        return (
+            f"{name} needs more memory than this computer has free; close other programs, crop the image or choose a "
+            "smaller model."
+        )
+    return f"{name} needs more memory than {device} has free; close other programs or use --device cpu."
+
+
+@contextmanager
+def told_when_out_of_memory(name: str, device: torch.device | None = None) -> Iterator[None]:
+    """Within the block running out of memory becomes OutOfMemory, with its sentence.
+
+    device: that torch computes on; None for the CPU. NumPy's arrays are always in the computer's memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if device is None or isinstance(error, MemoryError):
+            device = torch.device("cpu")
+        raise OutOfMemory(not_enough(name, device)) from error
+
+
+def give_back(device: torch.device) -> None:
+    """Hand the memory that torch keeps for later back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def limit_memory(device: torch.device, gigabytes: float, say: Callable[[str], None] | None = None) -> None:
+    """Let this process take no more of a GPU's memory. say: takes a sentence where that has no effect, on the CPU."""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        total = torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), index)
+    elif device.type == "mps":
+        torch.mps.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / torch.mps.recommended_max_memory()))
+    elif say is not None:
+        say("the limit on memory is for GPUs and has no effect on the CPU; there a smaller batch size needs less.")

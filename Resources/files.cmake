@@ -1,6 +1,7 @@
 # What lies beside the module's file in an installed extension.
 set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/__init__.py
+  DinoUNetCore/allocator.py
   DinoUNetCore/command_line.py
   DinoUNetCore/console.py
   DinoUNetCore/crossval.py
@@ -59,15 +60,22 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/__init__.py
   DinoUNetCore/inference/blending.py
   DinoUNetCore/inference/cases.py
+  DinoUNetCore/inference/cpu_in_reserve.py
+  DinoUNetCore/inference/every_second.py
   DinoUNetCore/inference/interruption.py
   DinoUNetCore/inference/labelling.py
+  DinoUNetCore/inference/lookahead.py
+  DinoUNetCore/inference/passes.py
+  DinoUNetCore/inference/pipeline.py
   DinoUNetCore/inference/plane_fusion.py
   DinoUNetCore/inference/plausibility.py
   DinoUNetCore/inference/postprocessing.py
   DinoUNetCore/inference/probabilities.py
+  DinoUNetCore/inference/provenance.py
   DinoUNetCore/inference/region.py
   DinoUNetCore/inference/segmenter.py
   DinoUNetCore/inference/slices.py
+  DinoUNetCore/inference/summary.py
   DinoUNetCore/inference/tiling.py
   DinoUNetCore/inference/voxel_channels.py
   DinoUNetCore/memory.py
@@ -83,6 +91,13 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/network/dino_unet.py
   DinoUNetCore/network/ensemble.py
   DinoUNetCore/network/fapm.py
+  DinoUNetCore/network/optimized/__init__.py
+  DinoUNetCore/network/optimized/adapter.py
+  DinoUNetCore/network/optimized/backbone.py
+  DinoUNetCore/network/optimized/decoder.py
+  DinoUNetCore/network/optimized/deformable_attention.py
+  DinoUNetCore/network/optimized/fapm.py
+  DinoUNetCore/network/optimized/layers.py
   DinoUNetCore/network/spatial_prior.py
   DinoUNetCore/network/variants.py
   DinoUNetCore/overlay.py
@@ -148,6 +163,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/volume/labels.py
   DinoUNetCore/volume/reading.py
   DinoUNetCore/volume/resampling.py
+  DinoUNetCore/volume/unpacked_size.py
   DinoUNetCore/volume/volume.py
   DinoUNetCore/volume/writing.py
   DinoUNetCore/weights/__init__.py

@@ -98,11 +98,13 @@ class ImageHeader:
 
 @dataclass(frozen=True)
 class Options:
-    """keep_largest: None leaves it to the model. planes: None are all that the model was trained on."""
+    """keep_largest: None leaves it to the model. planes: None are all that the model was trained on, in fast mode
+    the first one of these."""
 
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
+    fast: bool = False
     keep_largest: bool | None = None
     batch_size: int | Literal["auto"] = "auto"
     threads: int | None = None
@@ -242,6 +244,7 @@ def _options(fields: Mapping[str, Any]) -> Options:
         _text(options, "device", "auto"),
         _text(options, "precision", "auto"),
         _flag(options, "mirror"),
+        _flag(options, "fast"),
         None if options.get("keep_largest") is None else _flag(options, "keep_largest"),
         "auto" if batch_size == "auto" else _whole(options, "batch_size", 1, 4096),
         None if threads is None else _whole(options, "threads", 1, 1024),

@@ -15,7 +15,9 @@ from DinoUNetCore.engine.job import Job
 from DinoUNetCore.engine.models import Models
 from DinoUNetCore.engine.progress import Loading, Progress
 from DinoUNetCore.engine.refusals import Refusal
+from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve
 from DinoUNetCore.inference.postprocessing import count_voxels
+from DinoUNetCore.inference.provenance import chosen_options, precision_name
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.volume.volume import Volume
@@ -26,10 +28,11 @@ _CPU = torch.device("cpu")
 def prepare(job: Job, models: Models) -> None:
     """While the voxels arrive: refuse what cannot be done, and load the model."""
     sha256, device = _model_and_device(job, models)
-    if not models.is_ready(sha256, device):
+    precision = job.request.options.precision
+    if not models.is_ready(sha256, device, precision):
         job.progress(0.0, None, "loading")
         with suppress(OutOfMemory):  # said, and mended where it can be, when the work begins
-            models.network(sha256, device, Loading(job))
+            models.network(sha256, device, precision, Loading(job))
 
 
 def segment(job: Job, models: Models) -> None:
@@ -48,16 +51,19 @@ def _segment(job: Job, models: Models) -> None:
     started = time.monotonic()
     job.progress(0.0, None, "preparing")
     sha256, device = _model_and_device(job, models)
-    segmenter = _segmenter(job, models, sha256, device)
+    reserve = CpuInReserve(
+        lambda on_cpu: _segmenter(job, models, sha256, device, on_cpu),
+        device,
+        lambda sentence: job.log("warning", sentence),
+    )
+    segmenter = reserve.segmenter
     volume = segmenter.volume_of(volume_of(job.request, job.take_data(), job, segmenter.bundle.unit))
     for sentence in segmenter.cautions(volume):
         job.log("warning", sentence)
+    del segmenter
     highest: dict[int, float] = {}
-    labels = _label(job, segmenter, volume, highest)
-    if labels is None:
-        segmenter = _on_cpu_instead(job, models, sha256, device)
-        labels = _label(job, segmenter, volume, highest)
-    facts = _facts(job, segmenter, labels, highest)
+    labels = reserve.run(lambda segmenter: _label(job, segmenter, volume, highest))
+    facts = _facts(job, reserve.segmenter, labels, highest)
     job.finish({**facts, "seconds": round(time.monotonic() - started, 3)}, memoryview(labels).cast("B"))
 
 
@@ -68,47 +74,32 @@ def _model_and_device(job: Job, models: Models) -> tuple[str, torch.device]:
     return models.find(job.request.sha256, job.request.name), choose_device(options.device)
 
 
-def _segmenter(job: Job, models: Models, sha256: str, device: torch.device, precision: str | None = None) -> Segmenter:
-    """On the device, or on the CPU where the device cannot hold the model. precision: None for the one asked for."""
+def _segmenter(job: Job, models: Models, sha256: str, device: torch.device, on_cpu: bool) -> Segmenter:
+    """On the device, or on the CPU in its place."""
     options, usual = job.request.options, usual_threads()
-    try:
-        bundle, network = models.network(sha256, device, Loading(job))
-    except OutOfMemory:
-        if device == _CPU:
-            raise
-        network = None
-    if network is None:
-        return _on_cpu_instead(job, models, sha256, device)
+    precision = options.precision
+    if on_cpu:
+        device, precision = _CPU, "auto"
+        models.release()
+    bundle, network = models.network(sha256, device, precision, Loading(job))
     return Segmenter(
         bundle,
         str(device),
         batch_size=options.batch_size,
         mirror=options.mirror,
+        fast=options.fast,
         planes=options.planes,
         keep_largest=options.keep_largest,
         threads=options.threads or usual,
-        precision=precision or options.precision,
+        precision=precision,
         network=network,
     )
 
 
-def _on_cpu_instead(job: Job, models: Models, sha256: str, device: torch.device) -> Segmenter:
-    job.log("warning", f"{device} has too little free memory for this; the CPU does it instead, which takes longer.")
-    models.release()
-    return _segmenter(job, models, sha256, _CPU, "auto")
-
-
-def _label(job: Job, segmenter: Segmenter, volume: Volume, highest: dict[int, float]) -> np.ndarray | None:
-    """The label values of the request's region, KJI; None if a GPU has too little memory."""
-    on_cpu = segmenter.device == _CPU
-    try:
-        return segmenter.label(
-            volume, job.request.region, progress=Progress(job, announce=on_cpu), highest=highest, check=job.check
-        )
-    except OutOfMemory:
-        if on_cpu:
-            raise
-    return None
+def _label(job: Job, segmenter: Segmenter, volume: Volume, highest: dict[int, float]) -> np.ndarray:
+    """The label values of the request's region, KJI."""
+    progress = Progress(job, announce=segmenter.device == _CPU)
+    return segmenter.label(volume, job.request.region, progress=progress, highest=highest, check=job.check)
 
 
 def _facts(job: Job, segmenter: Segmenter, labels: np.ndarray, highest: dict[int, float]) -> dict[str, Any]:
@@ -126,5 +117,6 @@ def _facts(job: Job, segmenter: Segmenter, labels: np.ndarray, highest: dict[int
             label.name: highest[label.value] for label in missing if math.isfinite(highest.get(label.value, math.nan))
         },
         "device": str(segmenter.device),
-        "precision": str(segmenter.precision).removeprefix("torch."),
+        "precision": precision_name(segmenter),
+        "options": chosen_options(segmenter),
     }

@@ -35,23 +35,26 @@ def blended_features(
 ) -> Tensor:
     """Features of slices: (N, C, H, W) -> (N, F, H, W) float32. Outside the window they are not to be used.
 
-    features: (B, C, *patch) -> (B, F, *patch). tiles_at_once: of each slice, in one call of it. In the window the
-    result is that of whole slices, as the tiles lie where they lie for them.
+    features: (B, C, *patch) -> (B, F, *patch). tiles_at_once: of each slice, in each call of it; the last tile is
+    repeated to make so many. In the window the result is that of whole slices: tiles lie where they lie for them, and
+    come together with the same ones; only calls without any tile in the window are left out.
 
     Slices smaller than the patch are padded to it by their borders, lying in the middle, as in training: a network with
     instance norms and relative positions answers differently to sizes that it does not know.
     """
-    tiles = tiles_over(slices.shape[2:], patch, window)
+    tiles, useful = tiles_of(slices.shape[2:], patch), tiles_over(slices.shape[2:], patch, window)
+    groups = [tiles[first : first + tiles_at_once] for first in range(0, len(tiles), tiles_at_once)]
+    groups = [group for group in groups if any(tile in useful for tile in group)]
     slices, rows, columns = pad_to_patch(slices, patch)
     if tuple(slices.shape[2:]) == tuple(patch):
         return features(slices).float()[:, :, rows, columns]
-    return _blend(features, slices, tiles, patch, tiles_at_once)[:, :, rows, columns]
+    return _blend(features, slices, groups, patch, min(tiles_at_once, len(tiles)))[:, :, rows, columns]
 
 
 def _blend(
     features: Callable[[Tensor], Tensor],
     slices: Tensor,
-    tiles: Sequence[tuple[slice, slice]],
+    groups: Sequence[Sequence[tuple[slice, slice]]],
     patch: Sequence[int],
     tiles_at_once: int,
 ) -> Tensor:
@@ -59,12 +62,12 @@ def _blend(
     weights = gaussian_weights(patch, slices.device)
     total = torch.zeros(height, width, device=slices.device)
     result = None
-    for first in range(0, len(tiles), tiles_at_once):
-        group = tiles[first : first + tiles_at_once]
-        found = features(torch.cat([slices[:, :, row, column] for row, column in group]))
+    for group in groups:
+        filled_up = [*group, *[group[-1]] * (tiles_at_once - len(group))]
+        found = features(torch.cat([slices[:, :, row, column] for row, column in filled_up]))
         if result is None:
             result = torch.zeros(count, found.shape[1], height, width, device=slices.device)
-        for (row, column), part in zip(group, found.split(count), strict=True):
+        for (row, column), part in zip(group, found.split(count), strict=False):
             result[:, :, row, column] += part.float() * weights
             total[row, column] += weights
     total[total == 0] = 1  # outside the window

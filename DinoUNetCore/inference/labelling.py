@@ -1,5 +1,6 @@
 """From the features of slices to label values: the network's head and argmax, a band of rows at a time."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,9 +11,12 @@ from DinoUNetCore.inference.probabilities import ProbabilityWriter
 from DinoUNetCore.inference.region import Part
 from DinoUNetCore.inference.slices import part_bands
 
+_ON_THEIR_WAY = 256
+"""Bands of labels whose way from a GPU nobody waits for: meanwhile it is given its next work."""
+
 
 class SliceLabels:
-    """Fills the label values of a part of a volume, slice by slice.
+    """Fills the label values of a part of a volume, slice by slice. They are all there after `finish`.
 
     Args:
         head: features (B, F, h, w) -> logits (B, outputs, h, w).
@@ -46,6 +50,7 @@ class SliceLabels:
         self._regions = regions
         self._fuse = fuse
         self._output_values = values[1:] if regions else values
+        self._arrivals: deque[_Arrival] = deque()
         self._highest = torch.zeros(len(self._output_values), device=device) if highest else None
 
     def write(self, features: Tensor, index: int) -> None:
@@ -55,15 +60,26 @@ class SliceLabels:
             logits = (self._fuse(band, index, first) if self._fuse else self._head(band))[0]  # (outputs, rows, columns)
             winners = self._winners(logits).to(torch.uint8 if len(self._values) <= 256 else torch.int32)
             row = first - self._part.rows.start
-            labels[row : row + band.shape[2]] = self._values[winners.cpu().numpy()]
+            self._arrivals.append(_Arrival(winners, labels[row : row + band.shape[2]]))
             if self._probabilities is not None or self._highest is not None:
                 self._note(logits.sigmoid() if self._regions else logits.softmax(dim=0), index, first)
+            self._fill_in(_ON_THEIR_WAY)
+
+    def finish(self) -> None:
+        """Fill in what is still on its way from the device."""
+        self._fill_in(0)
 
     def highest(self) -> dict[int, float]:
         """{label value: the highest probability seen}; empty if it was not asked for."""
         if self._highest is None:
             return {}
         return dict(zip(self._output_values.tolist(), self._highest.tolist(), strict=True))
+
+    def _fill_in(self, most: int) -> None:
+        """Fill in what has arrived, and wait where more than `most` bands are on their way."""
+        while self._arrivals and (len(self._arrivals) > most or self._arrivals[0].is_there):
+            arrival = self._arrivals.popleft()
+            arrival.place[...] = self._values[arrival.winners()]
 
     def _winners(self, logits: Tensor) -> Tensor:
         """Which of the values each pixel gets."""
@@ -78,3 +94,27 @@ class SliceLabels:
         if self._probabilities is not None:
             labels = probabilities if self._regions else probabilities[1:]
             self._probabilities.write(index, first_row, labels.cpu().numpy())
+
+
+class _Arrival:
+    """Labels on their way from the device.
+
+    winners: (rows, columns), which of the values each pixel gets. place: where these are to be filled in.
+    """
+
+    def __init__(self, winners: Tensor, place: np.ndarray):
+        self.place = place
+        self._event = torch.cuda.Event() if winners.is_cuda else None
+        self._winners = winners.to("cpu", non_blocking=winners.is_cuda)
+        if self._event is not None:
+            self._event.record(torch.cuda.current_stream(winners.device))
+
+    @property
+    def is_there(self) -> bool:
+        return self._event is None or self._event.query()
+
+    def winners(self) -> np.ndarray:
+        """Waits for them."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self._winners.numpy()

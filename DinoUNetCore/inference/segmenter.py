@@ -6,9 +6,9 @@ volume -> canonical slices -> normalised, at the network's spacing -> tiles -> n
 With several planes this is done once for each, and the mean of their logits decides (see `plane_fusion`).
 """
 
-import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,20 +16,21 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from DinoUNetCore.device import choose_device, choose_precision
+from DinoUNetCore.device import choose_device, choose_precision, matrix_dtype
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.inference.blending import Window, blended_features, tiles_over
+from DinoUNetCore.inference.every_second import EverySecondSlice, SlicesBetween
 from DinoUNetCore.inference.interruption import watched
 from DinoUNetCore.inference.labelling import SliceLabels
+from DinoUNetCore.inference.passes import Passes
 from DinoUNetCore.inference.plane_fusion import PlaneFusion, PlaneSums
 from DinoUNetCore.inference.plausibility import cautions
 from DinoUNetCore.inference.postprocessing import keep_largest_components
-from DinoUNetCore.inference.probabilities import ProbabilityFiles
+from DinoUNetCore.inference.probabilities import ProbabilityFiles, ProbabilityWriter
 from DinoUNetCore.inference.region import Part, Region, region_shape, region_slices
 from DinoUNetCore.inference.slices import NetworkSlices
-from DinoUNetCore.inference.tiling import mirrored_features
-from DinoUNetCore.memory import OutOfMemory, is_out_of_memory
+from DinoUNetCore.memory import limit_memory, told_when_out_of_memory
 from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.network.optimized import optimize
 from DinoUNetCore.volume.checks import check_image
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.volume import Volume
@@ -37,8 +38,6 @@ from DinoUNetCore.weights.bundle import ModelBundle
 
 Progress = Callable[[int, int], None]
 
-# Pixels that go through the network at once with batch_size "auto".
-_PIXELS_AT_ONCE = {"cuda": 16 * 512 * 512, "mps": 4 * 512 * 512, "cpu": 512 * 512}
 _AXES = {"rows": 2, "columns": 3}
 
 
@@ -51,16 +50,21 @@ class Segmenter:
         batch_size: patches that go through the network at once; "auto" fits it to the device. It is halved when a GPU
             runs out of memory, and changes results only by rounding.
         mirror: average over mirror images, along the axes on which the training mirrored: slower, often better.
-        planes: the planes whose logits are averaged, of those that the model was trained on; None: all of these.
+        fast: only every second slice goes through the network, see `every_second`: half the time, a little less exact.
+        planes: the planes whose logits are averaged, of those that the model was trained on; None: all of these, in
+            fast mode the first one.
         keep_largest: keep only the largest connected piece of each label; None: of those that the bundle names.
         threads: CPU threads, for the whole process; None leaves them as they are.
         precision: "float32", "bfloat16", "float16", or "auto": a short one on CUDA, float32 elsewhere.
-        network: a network on this device, to use in place of the bundle's stored one (during training).
+        max_memory: GB of the GPU that the process may take at most; without effect on the CPU. More is never needed:
+            the batch is halved until it fits.
+        network: a network on this device, to use in place of the bundle's stored one: while it is trained, or one that
+            `optimize` has made, which computes in its own precision.
         progress: progress(done, total) in bytes while a backbone is downloaded.
         say: takes a sentence if the backbone is too large for the device, and what that costs.
 
     Raises UserError for an unknown device, for planes that the model does not know, and for a bundle whose network
-    cannot be built.
+    cannot be built; OutOfMemory where the device cannot hold it.
     """
 
     def __init__(
@@ -70,26 +74,32 @@ class Segmenter:
         *,
         batch_size: int | Literal["auto"] = "auto",
         mirror: bool = False,
+        fast: bool = False,
         planes: Sequence[str] | None = None,
         keep_largest: bool | None = None,
         threads: int | None = None,
         precision: str = "auto",
+        max_memory: float | None = None,
         network: DinoUNet | None = None,
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
     ):
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise UserError(f"the batch size is {batch_size!r}; give a whole number above 0, or 'auto'.")
-        self.planes = _chosen_planes(bundle, planes)
+        self.fast = fast
+        self.planes = _chosen_planes(bundle, bundle.planes[:1] if fast and planes is None else planes)
         self.device = choose_device(device)
         self.precision = choose_precision(precision, self.device)
         if threads is not None:
             torch.set_num_threads(threads)
         self.bundle = bundle
+        if max_memory is not None:
+            limit_memory(self.device, max_memory, say)
         if network is None:
-            dtype = None if precision == "auto" and self.precision == torch.float32 else self.precision
-            network = bundle.build_network(self.device, dtype, progress=progress, say=say)
-        if network.dtype != torch.float32:
+            dtype = matrix_dtype(precision, self.device)
+            with told_when_out_of_memory(bundle.name, self.device):
+                network = optimize(bundle.build_network(self.device, dtype, progress=progress, say=say))
+        if network.dtype != torch.float32 or not network.wants_autocast:
             self.precision = network.dtype
         self.network = network
         self.mirror_axes = [_AXES[axis] for axis in bundle.mirror] if mirror else []
@@ -100,7 +110,9 @@ class Segmenter:
             )
         asked = bundle.label_values[1:] if keep_largest else []
         self.keep_largest: list[int] = bundle.keep_largest if keep_largest is None else asked  # label values
-        self._batch_size = batch_size
+        batch = None if batch_size == "auto" else batch_size
+        features = partial(_features_of, network, self.precision, self.device)
+        self._passes = Passes(features, bundle.patch_size, self.mirror_axes, self.device, batch)
         dtype = next(d for d in (np.uint8, np.uint16, np.int32) if max(bundle.label_values) <= np.iinfo(d).max)
         self._values = np.array(bundle.label_values, dtype=dtype)  # the background's first
 
@@ -120,10 +132,11 @@ class Segmenter:
         """
         volume = self.volume_of(image)
         labels = self.label(volume, region, progress=progress, probabilities=probabilities)
-        if region is not None:
-            inside, labels = labels, np.zeros(volume.grid.size[::-1], dtype=labels.dtype)
-            labels[region_slices(region)] = inside
-        return volume.grid.to_image(labels)
+        with told_when_out_of_memory(volume.name):
+            if region is not None:
+                inside, labels = labels, np.zeros(volume.grid.size[::-1], dtype=labels.dtype)
+                labels[region_slices(region)] = inside
+            return volume.grid.to_image(labels)
 
     def label(
         self,
@@ -149,44 +162,25 @@ class Segmenter:
         """
         if region is not None and probabilities is not None:
             raise ValueError("probabilities are written of whole volumes only")
-        slicings = Slicing.in_planes(volume.grid, self.planes, self.bundle.unit)
-        parts = [Part.of(region, volume.grid, slicing) for slicing in slicings]
-        labels = np.empty(region_shape(region, volume.grid), dtype=self._values.dtype)
-        training = self.network.training
-        self.network.eval()
-        try:
-            with (
-                torch.inference_mode(),
-                watched(self.network, check),
-                nullcontext() if probabilities is None else probabilities.opened(volume.grid, slicings[-1]) as writer,
-                self._fusion(len(slicings), labels.shape, volume.name) as fusion,
-            ):
-                cut = [self._slices(volume, slicing) for slicing in slicings]  # what cannot be done is told first
-                total = sum(part.slices.stop - part.slices.start for part in parts)
-                done = 0
-                for slicing, part, slices in zip(slicings[:-1], parts, cut, strict=False):
-                    sums = fusion.collect(slicing, part, slices.volume_size[1:])
-                    done = self._label_slices(slices, part, sums, done, total, progress, volume.name)
-                output = SliceLabels(
-                    self.network.head,
-                    self.device,
-                    self._values,
-                    cut[-1].volume_size[1:],
-                    parts[-1],
-                    slicings[-1].cut(labels),
-                    writer,
-                    highest is not None,
-                    self.bundle.regions is not None,
-                    fusion and fusion.fuse(slicings[-1], parts[-1]),
-                )
-                self._label_slices(cut[-1], parts[-1], output, done, total, progress, volume.name)
-        finally:
-            self.network.train(training)
-        if highest is not None:
-            highest.update(output.highest())
-        if self.keep_largest:
-            keep_largest_components(slicings[0].cut(labels), self.keep_largest)
-        return labels
+        with told_when_out_of_memory(volume.name, self.device):
+            slicings = Slicing.in_planes(volume.grid, self.planes, self.bundle.unit)
+            parts = [Part.of(region, volume.grid, slicing) for slicing in slicings]
+            labels = np.empty(region_shape(region, volume.grid), dtype=self._values.dtype)
+            training = self.network.training
+            self.network.eval()
+            try:
+                with (
+                    torch.inference_mode(),
+                    watched(self.network, check),
+                    probabilities.opened(volume.grid, slicings[-1]) if probabilities else nullcontext() as writer,
+                    self._fusion(len(slicings), labels.shape, volume.name) as fusion,
+                ):
+                    self._fill(labels, volume, slicings, parts, progress, writer, highest, fusion)
+            finally:
+                self.network.train(training)
+            if self.keep_largest:
+                keep_largest_components(slicings[0].cut(labels), self.keep_largest)
+            return labels
 
     def cautions(self, volume: Volume) -> list[str]:
         """Sentences on how the volume differs from what the model was trained on; usually none."""
@@ -210,11 +204,48 @@ class Segmenter:
             )
         return volume
 
-    def _slices(self, volume: Volume, slicing: Slicing) -> NetworkSlices:
+    def _fill(
+        self,
+        labels: np.ndarray,
+        volume: Volume,
+        slicings: Sequence[Slicing],
+        parts: Sequence[Part],
+        progress: Progress | None,
+        writer: ProbabilityWriter | None,
+        highest: dict[int, float] | None,
+        fusion: PlaneFusion | None,
+    ) -> None:
+        """Fill in the label values of the parts, which are one box as cut by each slicing."""
+        cut = [self._slices(volume, slicing) for slicing in slicings]  # what cannot be done is told first
+        needed = [slices.needed(part.slices) for slices, part in zip(cut, parts, strict=True)]
+        total = sum(some.stop - some.start for some in needed)
+        done = 0
+        for slicing, part, slices in zip(slicings[:-1], parts, cut, strict=False):
+            sums = fusion.collect(slicing, part, slices.volume_size[1:])
+            done = self._label_slices(slices, part, sums, done, total, progress, volume.name)
+        output = SliceLabels(
+            self.network.head,
+            self.device,
+            self._values,
+            cut[-1].volume_size[1:],
+            parts[-1],
+            slicings[-1].cut(labels),
+            writer,
+            highest is not None,
+            self.bundle.regions is not None,
+            fusion and fusion.fuse(slicings[-1], parts[-1]),
+        )
+        self._label_slices(cut[-1], parts[-1], output, done, total, progress, volume.name)
+        output.finish()
+        if highest is not None:
+            highest.update(output.highest())
+
+    def _slices(self, volume: Volume, slicing: Slicing) -> NetworkSlices | EverySecondSlice:
         bundle = self.bundle
-        return NetworkSlices(
+        slices = NetworkSlices(
             volume, slicing, bundle.normalization, bundle.spacing, bundle.context_slices, self.device
         )
+        return EverySecondSlice(slices) if self.fast else slices
 
     def _fusion(self, planes: int, shape: Sequence[int], name: str) -> AbstractContextManager[PlaneFusion | None]:
         if planes == 1:
@@ -226,9 +257,9 @@ class Segmenter:
 
     def _label_slices(
         self,
-        slices: NetworkSlices,
+        slices: NetworkSlices | EverySecondSlice,
         part: Part,
-        output: SliceLabels | PlaneSums,
+        output: SliceLabels | PlaneSums | SlicesBetween,
         before: int,
         total: int,
         progress: Progress | None,
@@ -238,59 +269,25 @@ class Segmenter:
 
         Returns how many are done then.
         """
-        window = part.window(slices.volume_size[1:], slices.size)
-        tiles = len(tiles_over(slices.size, self.bundle.patch_size, window))
-        batch = self._batch_size if self._batch_size != "auto" else self._automatic_batch()
-        first, end = part.slices.start, part.slices.stop
-        done = first
+        wanted = slices.needed(part.slices)
+        if isinstance(slices, EverySecondSlice):
+            output = SlicesBetween(output, slices.seen, part)
         if progress:
             progress(before, total)
-        while done < end:
-            stop = min(end, done + max(1, batch // tiles))
-            try:
-                features = self._features(slices.read(done, stop), window, max(1, batch // (stop - done)))
-                for index in range(done, stop):
-                    output.write(features[index - done], index)
-                finished = True
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                finished, features = False, None
-            if finished:
-                done = stop
+        window = part.window(slices.volume_size[1:], slices.size)
+        with closing(self._passes.run(slices, wanted, window, output.write, name)) as passes:
+            for done in passes:
                 if progress:
-                    progress(before + done - first, total)
-            elif batch == 1:
-                raise OutOfMemory(self._too_large(name))
-            else:  # outside the except block, which holds on to what was allocated
-                batch = min(batch, max(1, (stop - done) * tiles)) // 2 or 1
-                if self.device.type == "cuda":
-                    torch.cuda.empty_cache()
-        return before + end - first
+                    progress(before + done, total)
+        return before + wanted.stop - wanted.start
 
-    def _too_large(self, name: str) -> str:
-        if self.device.type == "cpu":
-            return f"{name} needs more memory than this computer has free; close other programs or crop the image."
-        return f"{name} needs more memory than {self.device} has free; close other programs or use --device cpu."
 
-    def _automatic_batch(self) -> int:
-        return max(1, _PIXELS_AT_ONCE[self.device.type] // math.prod(self.bundle.patch_size))
-
-    def _features(self, slices: Tensor, window: Window, tiles_at_once: int) -> Tensor:
-        """(N, C, h, w) -> (N, F, h, w) float32, of use in the window."""
-        return blended_features(
-            lambda tiles: mirrored_features(self._network_features, tiles, self.mirror_axes),
-            slices,
-            self.bundle.patch_size,
-            tiles_at_once,
-            window,
-        )
-
-    def _network_features(self, tiles: Tensor) -> Tensor:
-        if self.precision == torch.float32:
-            return self.network.features(tiles)
-        with torch.autocast(self.device.type, self.precision):
-            return self.network.features(tiles)
+def _features_of(network: DinoUNet, precision: torch.dtype, device: torch.device, tiles: Tensor) -> Tensor:
+    """(B, C, *patch) -> (B, F, *patch)."""
+    if precision == torch.float32 or not network.wants_autocast:
+        return network.features(tiles)
+    with torch.autocast(device.type, precision):
+        return network.features(tiles)
 
 
 def _chosen_planes(bundle: ModelBundle, planes: Sequence[str] | None) -> list[str]:

@@ -53,6 +53,10 @@ class NetworkSlices:
     def __len__(self) -> int:
         return self.volume_size[0]
 
+    def needed(self, part: slice) -> slice:
+        """Which of these slices those of a part of the volume are made from."""
+        return part
+
     def read(self, start: int, stop: int) -> Tensor:
         """Slices start to stop - 1: (stop - start, channels * context_slices, *size) float32 on the device.
 
@@ -65,12 +69,19 @@ class NetworkSlices:
             [rescale(channel[first:last]) for rescale, channel in zip(self.rescales, self.channels, strict=True)],
             axis=1,
         )
-        images = resize(torch.from_numpy(pixels).to(self.resampling_device), self.size).to(self.device)
+        images = resize(_sent(torch.from_numpy(pixels), self.resampling_device), self.size).to(self.device)
         if reach == 0:
             return images
         numbers = torch.arange(start, stop, device=self.device)
         neighbours = [images[(numbers + step).clamp(0, len(self) - 1) - first] for step in range(-reach, reach + 1)]
         return torch.cat(neighbours, dim=1)
+
+
+def _sent(pixels: Tensor, device: torch.device) -> Tensor:
+    """On the device; CUDA fetches them when its present work is done, without anyone waiting for it."""
+    if device.type == "cuda":
+        return pixels.pin_memory().to(device, non_blocking=True)
+    return pixels.to(device)
 
 
 def bands_at_size(
@@ -109,9 +120,10 @@ def _rows_at_height(features: Tensor, height: int, first: int, stop: int) -> Ten
     old = features.shape[1]
     if old == height:
         return features[:, first:stop]
-    places = (torch.arange(first, stop, dtype=torch.float64) + 0.5) * (old / height) - 0.5
+    # Made where they are needed: a copy to a GPU would wait for all of its work.
+    places = (torch.arange(first, stop, dtype=torch.float64, device=features.device) + 0.5) * (old / height) - 0.5
     places = places.clamp(min=0)
     above = places.floor().long().clamp(max=old - 1)
     below = (above + 1).clamp(max=old - 1)
-    weight = (places - above).to(features.device, torch.float32)[:, None]
-    return torch.lerp(features[:, above.to(features.device)], features[:, below.to(features.device)], weight)
+    weight = (places - above).to(torch.float32)[:, None]
+    return torch.lerp(features[:, above], features[:, below], weight)

@@ -35,10 +35,14 @@ def tiles_of(size: Sequence[int], patch: Sequence[int]) -> list[tuple[slice, sli
 def gaussian_weights(size: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """(rows, columns) float32: a Gaussian around the middle of a tile, which is trusted more than its borders."""
     rows, columns = (
-        torch.exp(-0.5 * ((torch.arange(length, dtype=torch.float32) - length // 2) / (SIGMA * length)) ** 2)
+        torch.exp(-0.5 * ((_places(length, device) - length // 2) / (SIGMA * length)) ** 2)
         for length in size
     )
-    return (PEAK * torch.outer(rows, columns)).to(device)
+    return PEAK * torch.outer(rows, columns)
+
+
+def _places(length: int, device: torch.device | str) -> Tensor:
+    return torch.arange(length, dtype=torch.float32, device=device)
 
 
 def pad_to_patch(slices: Tensor, patch: Sequence[int]) -> tuple[Tensor, slice, slice]:

@@ -5,7 +5,7 @@ Slicer offers when the label map is loaded as a segmentation.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,8 @@ SEGMENTATION_ENDING = ".seg.nrrd"
 PICTURE_ENDINGS = (".png", ".tif", ".tiff")  # they keep the pixels of a 2D label map, not its place in space
 WRITABLE_ENDINGS = (SEGMENTATION_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha", *PICTURE_ENDINGS)
 
+NIFTI_NOTES = 79  # characters of `descrip`; ITK refuses to write more
+
 _TERMINOLOGY = "Segmentation category and type - 3D Slicer General Anatomy list"
 _ANATOMIC_REGIONS = "Anatomic codes - DICOM master list"
 
@@ -39,13 +41,22 @@ def is_writable_ending(ending: str, dimension: int = 3) -> bool:
 
 
 def write_label_map(
-    image: sitk.Image, path: str | os.PathLike, labels: Sequence[Label], overwrite: bool = False
+    image: sitk.Image,
+    path: str | os.PathLike,
+    labels: Sequence[Label],
+    overwrite: bool = False,
+    provenance: Mapping[str, str] | None = None,
 ) -> None:
     """Write a label map (2D or 3D, one whole-numbered component) with the names and colours of its labels.
 
     The ending chooses the format (WRITABLE_ENDINGS). In a .seg.nrrd a 2D label map becomes a volume of one slice, as
-    3D Slicer has it. Every value in the image must have a label. Raises UserError naming the file: unwritable ending,
-    values without label or too large for the format, a file that exists (unless `overwrite`), a full disk.
+    3D Slicer has it. Every value in the image must have a label.
+
+    provenance: how it was made, such as {"Model": "liver"}: kept in the file as fields "DinoUNet.Model" and so on, in
+    NIfTI in the 79 characters of its `descrip`; pictures have no place for it.
+
+    Raises UserError naming the file: unwritable ending, values without label or too large for the format, a file that
+    exists (unless `overwrite`), a full disk.
     """
     path = Path(path)
     ending = ending_of(path).lower()
@@ -63,6 +74,10 @@ def write_label_map(
         )
     if ending == SEGMENTATION_ENDING:
         image = _with_segments(image, labels)
+    elif provenance:  # a real copy, whose metadata is its own
+        image = Grid.of(image).to_image(channel_arrays(image)[0])
+    for key, value in _provenance_fields(provenance or {}, ending).items():
+        image.SetMetaData(key, value)
     with atomic_path(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=ending != ".nii")
@@ -81,6 +96,18 @@ def color_table(labels: Sequence[Label], name: str) -> str:
     for label in sorted(labels, key=lambda label: label.value):
         lines.append(" ".join([str(label.value), "_".join(label.name.split()), *map(str, label.color), "255"]))
     return "\n".join(lines) + "\n"
+
+
+def _provenance_fields(provenance: Mapping[str, str], ending: str) -> dict[str, str]:
+    """What ITK is to write into a file's header."""
+    if ending in PICTURE_ENDINGS or not provenance:
+        return {}
+    if ending not in (".nii", ".nii.gz"):
+        return {f"DinoUNet.{name}": fact for name, fact in provenance.items()}
+    first, *others = provenance.values()  # the model's name may be long; the rest is kept whole
+    rest = "".join(f" {fact}" for fact in others)
+    notes = (first[: max(0, NIFTI_NOTES - len(rest))] + rest).strip()[:NIFTI_NOTES]
+    return {"ITK_FileNotes": notes.encode("ascii", "replace").decode("ascii")}
 
 
 def _is_complete(written: Path, image: sitk.Image, ending: str) -> bool:

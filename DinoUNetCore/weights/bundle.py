@@ -44,7 +44,8 @@ class ModelBundle:
     config: the content of config.json (see the properties for its entries). tensors: the stored tensors, by the names
     of `DinoUNet.state_dict`; those of a folder are read when they are asked for. source: where it was read, for
     messages. licenses: texts by file name, of weights that stand under another licence. curves: a PNG of the training.
-    backbone_file: weights of a backbone that is not stored, if they are not to come from the hub.
+    backbone_file: weights of a backbone that is not stored, if they are not to come from the hub. sha256: of the file
+    config.json, by which a model is known; empty if the bundle was not read from files.
     """
 
     config: dict[str, Any]
@@ -54,6 +55,7 @@ class ModelBundle:
     licenses: dict[str, str] = field(default_factory=dict, repr=False)
     curves: bytes | None = field(default=None, repr=False)
     backbone_file: str | os.PathLike | None = None
+    sha256: str = ""
 
     def __post_init__(self):
         try:

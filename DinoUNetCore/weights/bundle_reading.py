@@ -17,6 +17,7 @@ from DinoUNetCore.weights.bundle_files import (
     BundleFiles,
     check_config,
     check_weights,
+    digest,
     opened,
     opened_archive,
 )
@@ -88,4 +89,5 @@ def _rest(files: BundleFiles, source: str) -> dict[str, Any]:
         with files.open(CURVES) as file:
             curves = file.read()
     texts = {name: files.read(name).decode("utf-8", "replace") for name in sorted(others - {CURVES})}
-    return {"card": texts.pop(CARD, ""), "source": source, "licenses": texts, "curves": curves}
+    card, sha256 = texts.pop(CARD, ""), digest(files.read(CONFIG))
+    return {"card": card, "source": source, "licenses": texts, "curves": curves, "sha256": sha256}

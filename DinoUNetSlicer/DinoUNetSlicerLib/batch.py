@@ -167,7 +167,7 @@ def _segment(name: str, load: Load, output: Path, model: Model, options: Options
     try:
         channels, grid = load()
         result = run(Order(model, channels, None, options.fields))
-        write_label_map(grid.to_image(result.labels), output, result.structures, overwrite=overwrite)
+        write_label_map(grid.to_image(result.labels), output, result.structures, overwrite, result.provenance)
     except UserError as error:
         return BatchItem(name, None, "failed", str(error))
     return BatchItem(name, output, "done", verdict(result))

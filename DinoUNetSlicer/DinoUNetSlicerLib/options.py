@@ -12,14 +12,16 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 @dataclass(frozen=True)
 class Options:
     """device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:N" or "mps", of the machine with the engine.
-    precision: of PRECISIONS. mirror: average over mirror images. keepLargest: True: only the largest piece of each
-    structure; False: all pieces; None: as the model's own rule says. batchSize: patches at once; 0 lets the engine
-    choose. threads: of the CPU; 0 leaves one core free. planes: which of the model's planes are fused, such as
-    ("axial", "coronal"); none: all."""
+    precision: of PRECISIONS. mirror: average over mirror images. fast: look at every second slice only, and interpolate
+    between them. keepLargest: True: only the largest piece of each structure; False: all pieces; None: as the model's
+    own rule says. batchSize: patches at once; 0 lets the engine choose. threads: of the CPU; 0 leaves one core free.
+    planes: which of the model's planes are fused, such as ("axial", "coronal"); none: all, or with fast the first
+    one."""
 
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
+    fast: bool = False
     keepLargest: bool | None = None
     batchSize: int = 0
     threads: int = 0
@@ -41,6 +43,7 @@ class Options:
             "device": self.device,
             "precision": self.precision,
             "mirror": bool(self.mirror),
+            "fast": bool(self.fast),
             **({} if self.keepLargest is None else {"keep_largest": bool(self.keepLargest)}),
             "batch_size": int(self.batchSize) or "auto",
             "threads": int(self.threads) or None,

@@ -96,6 +96,7 @@ class Panel:
             chosen.device,
             chosen.precision,
             chosen.mirror,
+            chosen.fast,
             chosen.keepLargest or None,  # unticked: the model's own rule
             chosen.batchSize,
             chosen.threads,

@@ -12,8 +12,8 @@ EXTRA_CHANNEL_ROLE = "DinoUNetChannel{}"
 @parameterNodeWrapper
 class Parameters:
     """modelName: a model of `models.list_models`. inputVolume: its first channel. outputSegmentation: None makes a new
-    one. fusePlanes: all planes of the model, or the first one only. keepLargest: False leaves it to the model's own
-    rule. The rest: see `options.Options`."""
+    one. fusePlanes: all planes of the model, or (as in fast mode) the first one only. keepLargest: False leaves it to
+    the model's own rule. The rest: see `options.Options`."""
 
     modelName: str = "phantom-tiny"
     # The selector lists exactly these classes. The wrapper knows only typing's Union, and None only if it is named.
@@ -23,6 +23,7 @@ class Parameters:
     device: str = "auto"
     precision: str = "auto"
     mirror: bool = False
+    fast: bool = False
     fusePlanes: bool = True
     keepLargest: bool = False
     batchSize: Annotated[int, WithinRange(0, 256)] = 0

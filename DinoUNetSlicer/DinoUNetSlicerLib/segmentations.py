@@ -13,6 +13,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from DinoUNetCore.inference.provenance import described
 from DinoUNetCore.volume.labels import Label
 from DinoUNetCore.volume.writing import terminology_entry
 from DinoUNetSlicerLib import surfaces
@@ -39,6 +40,13 @@ class Result:
     def found(self) -> dict[int, int]:
         """{label value: voxels} of what was found."""
         return {int(value): count for value, count in self.facts["found"].items() if count}
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Which model made it, and how."""
+        model = self.facts.get("model") or {}
+        how = [self.facts.get(name) for name in ("device", "precision", "options")]
+        return described(*(fact or "" for fact in (model.get("name"), model.get("sha256"), *how)))
 
 
 def new_segmentation(name: str):
@@ -230,13 +238,10 @@ def _id_after(segmentation, identity: str) -> str:
 
 
 def _note_origin(node, result: Result) -> None:
-    """Which model made it, and how: kept with the node in the scene."""
-    model = result.facts.get("model") or {}
-    notes = {"Model": model.get("name"), "ModelSHA256": model.get("sha256")}
-    notes |= {"Device": result.facts.get("device"), "Precision": result.facts.get("precision")}
-    for name, value in notes.items():
-        if value:
-            node.SetAttribute(f"DinoUNet.{name}", str(value))
+    """The result's provenance, kept with the node in the scene."""
+    node.RemoveAttribute("DinoUNet.Options")  # of an earlier result in this node
+    for name, fact in result.provenance.items():
+        node.SetAttribute(f"DinoUNet.{name}", fact)
 
 
 def _put_beside(node, volume) -> None:

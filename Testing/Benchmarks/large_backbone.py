@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from peak_memory import _measure, _python
+from child_process import run_python
 
 # This process imports neither numpy nor torch: a child's highest memory is never below its parent's at the fork.
 
@@ -32,12 +32,14 @@ def main() -> int:
         folder = options.folder or Path(temporary)
         started = time.monotonic()
         if not (folder / "bundle").exists():
-            _python(f"import large_backbone as b; b.make_checkpoint({str(folder)!r}, {options.variant!r})")
-            _python(f"import large_backbone as b; b.make_bundle({str(folder)!r}, {options.variant!r}, {options.side})")
+            run_python("-c", f"import large_backbone as b; b.make_checkpoint({str(folder)!r}, {options.variant!r})")
+            run_python(
+                "-c", f"import large_backbone as b; b.make_bundle({str(folder)!r}, {options.variant!r}, {options.side})"
+            )
         made = time.monotonic() - started
-        baseline, _ = _python("import DinoUNetCore.segment, DinoUNetCore.inference.segmenter")
+        baseline, _ = run_python("-c", "import DinoUNetCore.segment, DinoUNetCore.inference.segmenter")
         command = f"import large_backbone as b; b.segment({str(folder)!r}, {options.side}, {options.stream})"
-        peak, seconds = _measure(["-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); {command}"])
+        peak, seconds = run_python("-c", command)
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         steps = json.loads((folder / "steps.json").read_text(encoding="utf-8"))
     limit = LIMIT_BYTES.get(options.variant)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +16,12 @@ import SimpleITK as sitk
 import torch
 
 from DinoUNetCore.command_line import run
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.inference.provenance import provenance
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.segment import main
 from DinoUNetCore.volume.volume import channel_arrays
+from DinoUNetCore.weights.bundle_reading import load_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,6 +111,34 @@ def test_planes_and_pieces_are_the_models_unless_others_are_named(random_bundle,
     assert "names a plane twice" in refused(capsys, *wrong, "axial,axial")
 
 
+def test_fast_mode_takes_every_second_slice_and_it_is_written_down(random_bundle, tmp_path, capsys):
+    random_bundle(planes=["axial", "coronal"]).save(tmp_path / "model")
+    bundle = load_bundle(tmp_path / "model")
+    source = write(tmp_path / "scan.nii.gz", (9, 30, 40))
+    segment(tmp_path / "model", "-i", source, "-o", tmp_path / "fast.nrrd", "--fast")
+    assert re.search(r"fast\.nrrd \(\d+\.\d s\)\n", capsys.readouterr().out)
+    written = sitk.ReadImage(str(tmp_path / "fast.nrrd"))
+    segmenter = Segmenter(bundle, "cpu", fast=True)
+    expected = segmenter.segment(sitk.ReadImage(str(source)))
+    np.testing.assert_array_equal(channel_arrays(written)[0], channel_arrays(expected)[0])
+    for name, fact in provenance(segmenter).items():
+        assert written.GetMetaData(f"DinoUNet.{name}") == fact
+    segment(tmp_path / "model", "-i", source, "-o", tmp_path / "short.nii.gz", "--precision", "bfloat16")
+    assert re.search(r"short\.nii\.gz \(\d+\.\d s, cpu, bfloat16\)\n", capsys.readouterr().out)
+    described = sitk.ReadImage(str(tmp_path / "short.nii.gz")).GetMetaData("ITK_FileNotes")
+    assert described == f"random {bundle.sha256[:12]} cpu bfloat16"
+
+
+def test_repeating_a_run_gives_the_same_file_to_the_bit(model, tmp_path):
+    source = write(tmp_path / "scan.nii.gz")
+    for folder in ("a", "b"):
+        for ending in (".seg.nrrd", ".nrrd", ".mha", ".nii.gz"):
+            segment(model, "-i", source, "-o", tmp_path / folder / f"labels{ending}")
+    made = [[path.read_bytes() for path in sorted((tmp_path / folder).iterdir())] for folder in ("a", "b")]
+    assert len(made[0]) == 5  # and a colour table
+    assert made[0] == made[1]
+
+
 def test_a_folder_goes_on_after_a_bad_file_and_ends_with_exit_code_2(model, tmp_path):
     for name in ("a.nii.gz", "c.nrrd"):
         write(tmp_path / "in" / name)
@@ -123,6 +155,29 @@ def test_a_folder_goes_on_after_a_bad_file_and_ends_with_exit_code_2(model, tmp_
     assert "2D picture" in err  # a warning: the model knows volumes
     assert "d.png" in out
     assert files_below(tmp_path / "out") == ["a.ctbl", "a.nii.gz", "c.ctbl", "c.nii.gz", "d.ctbl", "d.png"]
+
+
+def test_many_images_give_what_each_gives_alone_and_are_told_in_their_order(model, tmp_path, capsys):
+    names = ["a", "b", "c", "d"]
+    for seed, name in enumerate(names):
+        write(tmp_path / "in" / f"{name}.nii.gz", (2 + seed, 30, 40), seed)
+    (tmp_path / "in" / "bb.nii.gz").write_bytes(b"this is no image")
+    with pytest.raises(UserError, match="1 of 5 cases"):
+        segment(model, "-i", tmp_path / "in", "-o", tmp_path / "out")
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.out.splitlines() if ".nii.gz" in line] == names
+    assert "bb.nii.gz" in printed.err
+    for name in names:
+        segment(model, "-i", tmp_path / "in" / f"{name}.nii.gz", "-o", tmp_path / "alone" / f"{name}.nii.gz")
+        alone, among_others = (tmp_path / folder / f"{name}.nii.gz" for folder in ("alone", "out"))
+        assert alone.read_bytes() == among_others.read_bytes()
+
+
+def test_a_limit_on_memory_is_for_gpus(model, tmp_path, capsys):
+    arguments = ("-i", write(tmp_path / "a.nii.gz"), "-o", tmp_path / "b.nii.gz", "--max-memory")
+    segment(model, *arguments, "4.5")
+    assert "no effect on the CPU" in capsys.readouterr().err
+    assert "none is not a number above 0" in refused(capsys, "-m", model, *arguments, "none")
 
 
 def test_existing_outputs_are_kept_unless_told_otherwise(model, tmp_path, capsys):

@@ -112,6 +112,7 @@ def test_choices_are_saved_and_loaded_with_the_scene(host, opened, volume, scene
     ui = opened.ui
     ui.inputVolumeSelector.setCurrentNode(volume)
     ui.mirrorCheckBox.checked = True
+    ui.fastCheckBox.checked = True
     ui.threadsSpinBox.value = 3
     ui.deviceSelector.setCurrentText("cpu")
     ui.precisionSelector.setCurrentIndex(1)
@@ -123,7 +124,7 @@ def test_choices_are_saved_and_loaded_with_the_scene(host, opened, volume, scene
     assert ui.deviceSelector.currentText == "auto"
     slicer.util.loadScene(str(path))
     host.process_events()
-    assert ui.mirrorCheckBox.checked
+    assert ui.mirrorCheckBox.checked and ui.fastCheckBox.checked
     assert (ui.threadsSpinBox.value, ui.deviceSelector.currentText, ui.precisionSelector.currentText) == (
         3, "cpu", "float32",
     )  # fmt: skip

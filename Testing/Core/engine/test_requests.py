@@ -36,6 +36,7 @@ SEGMENT = {
         "device": "cpu",
         "precision": "float32",
         "mirror": True,
+        "fast": True,
         "keep_largest": True,
         "batch_size": 3,
         "threads": 2,
@@ -51,7 +52,7 @@ def test_a_segment_request_is_understood_in_full():
     assert (request.id, request.sha256, request.name, request.dimension) == (7, "0123456789abcdef" * 4, None, 3)
     assert request.region == ((0, 4), (1, 3), (5, 6))
     assert request.parts == [4 * 5 * 6 * 2, 4 * 5 * 6 * 3 * 8]
-    assert request.options == Options("cpu", "float32", True, True, 3, 2, ("coronal", "axial"))
+    assert request.options == Options("cpu", "float32", True, True, True, 3, 2, ("coronal", "axial"))
     assert request.images[0].transform is None
     assert request.images[1].transform[3] == 5.0
 
@@ -142,6 +143,7 @@ def image(**changes):
         {"region": 5},
         {"options": []},
         {"options": {"mirror": 1}},
+        {"options": {"fast": "yes"}},
         {"options": {"batch_size": 0}},
         {"options": {"batch_size": True}},
         {"options": {"batch_size": "many"}},

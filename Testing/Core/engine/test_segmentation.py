@@ -176,6 +176,17 @@ def test_the_options_arrive(engine, put, random_bundle):
     assert not np.array_equal(answer.labels, values(Segmenter(bundle, "cpu").segment(image)))
 
 
+def test_fast_mode_is_the_segmenters_and_is_told_with_the_result(engine, put, random_bundle):
+    bundle = random_bundle(planes=["axial", "coronal"], context_slices=3)
+    image, model = image_of(noise((9, 40, 44))), put(bundle)
+    answer = engine.segment([describe(image)], model, options={"device": "cpu", "threads": 1, "fast": True})
+    expected = Segmenter(bundle, "cpu", fast=True).segment(image)
+    assert (answer.labels == values(expected)).mean() > 0.9995  # by rounding
+    assert answer.result["options"] == "fast planes=axial"
+    usual = engine.segment([describe(image)], model, options={"device": "cpu", "threads": 1})
+    assert usual.result["options"] == ""
+
+
 def test_planes_are_fused_as_the_segmenter_does(engine, put, random_bundle):
     bundle = random_bundle(planes=["axial", "coronal"])
     image, model = image_of(noise((20, 30, 26))), put(bundle)

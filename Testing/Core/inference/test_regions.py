@@ -9,7 +9,7 @@ from smooth_images import image_of, smooth
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.probabilities import ProbabilityFiles
 from DinoUNetCore.inference.segmenter import Segmenter
-from DinoUNetCore.segment import summary
+from DinoUNetCore.inference.summary import summary
 from DinoUNetCore.volume.label_scheme import LabelScheme
 
 REGIONS = {"whole": [1, 2, 5], "edge": [5], "core": [2, 5]}

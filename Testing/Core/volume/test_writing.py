@@ -199,3 +199,40 @@ except UserError as error:
 )
 def test_endings_are_stripped_whole(name, stem):
     assert strip_ending(name) == stem
+
+
+MADE_BY = {"Model": "Größe 脾臓 2", "ModelSHA256": "0123456789ab", "Device": "cuda", "Precision": "bfloat16"}
+MADE_BY["Options"] = "fast"
+
+
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".mha"])
+def test_how_a_label_map_was_made_stands_in_its_header(tmp_path, ending):
+    image = label_map()
+    write_label_map(image, tmp_path / f"x{ending}", LABELS, provenance=MADE_BY)
+    written = sitk.ReadImage(str(tmp_path / f"x{ending}"))
+    assert {name: written.GetMetaData(f"DinoUNet.{name}") for name in MADE_BY} == MADE_BY
+    assert np.array_equal(sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(image))
+    assert not image.GetMetaDataKeys()  # what was given stays as it was
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (MADE_BY, "Gr??e ?? 2 0123456789ab cuda bfloat16 fast"),
+        ({**MADE_BY, "Model": "m" * 100}, "m" * 47 + " 0123456789ab cuda bfloat16 fast"),
+        ({"Model": "m", "Options": "o" * 100}, "o" * 79),
+        ({}, ""),
+    ],
+)
+def test_in_nifti_it_stands_in_the_description(tmp_path, ending, facts, expected):
+    import nibabel
+
+    write_label_map(label_map(), tmp_path / f"x{ending}", LABELS, provenance=facts)
+    assert nibabel.load(tmp_path / f"x{ending}").header["descrip"].item().decode() == expected
+
+
+def test_pictures_have_no_place_for_it(tmp_path):
+    for name, facts in (("a.png", MADE_BY), ("b.png", None)):
+        write_label_map(picture(), tmp_path / name, LABELS, provenance=facts)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

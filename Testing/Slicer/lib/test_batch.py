@@ -59,6 +59,7 @@ def test_files_and_nodes_give_the_cores_result(logic, make_volume, tmp_path):
     expected = sitk.GetArrayFromImage(Segmenter(load_bundle("phantom-tiny"), "cpu").segment(image))
     for item in report.done:
         written = sitk.ReadImage(str(item.output))
+        assert written.GetMetaData("ITK_FileNotes").startswith("phantom-tiny ")
         np.testing.assert_array_equal(sitk.GetArrayFromImage(written), expected)
         np.testing.assert_allclose(written.GetOrigin(), image.GetOrigin(), atol=1e-4)
 

@@ -13,6 +13,7 @@ from slicer_geometry import oblique, rigid, vtk_matrix
 
 from DinoUNetCore import Segmenter, load_bundle
 from DinoUNetCore.dataset.phantom import PHANTOM_LABELS, make_phantom
+from DinoUNetCore.inference.provenance import provenance
 from DinoUNetCore.volume.resampling import resample_onto
 from DinoUNetCore.weights import library
 from DinoUNetSlicerLib.errors import UserError
@@ -115,6 +116,21 @@ def test_all_kinds_of_voxels_give_the_cores_result(logic, make_volume, segmenter
     expected = sitk.GetArrayFromImage(segmenter.segment(sitk.GetImageFromArray(stored)))
     np.testing.assert_array_equal(label_map(node, volume, names), expected)
     assert node.GetAttribute("DinoUNet.Model") == "phantom-tiny"
+
+
+def test_fast_mode_is_the_cores_and_is_noted_with_the_node_until_a_plain_result_comes(logic, phantom, make_volume):
+    bundle = load_bundle("phantom-tiny")
+    fast = Segmenter(bundle, "cpu", fast=True)
+    volume = node_of(phantom[0], make_volume)
+    node = logic.segment(volume, fast=True)
+    names = {label.name: label.value for label in bundle.labels}
+    expected = sitk.GetArrayFromImage(fast.segment(phantom[0]))
+    assert (label_map(node, volume, names) == expected).mean() > 0.9999
+    noted = {name: node.GetAttribute(f"DinoUNet.{name}") for name in provenance(fast)}
+    assert noted == provenance(fast) and noted["Options"] == "fast"
+    logic.segment(volume, outputSegmentation=node)
+    assert node.GetAttribute("DinoUNet.Options") is None
+    assert node.GetAttribute("DinoUNet.ModelSHA256") == bundle.sha256[:12]
 
 
 def test_a_region_gives_its_part_of_the_whole_result(logic, phantom, segmenter, make_volume, make_transform):
