@@ -15,6 +15,7 @@ from DinoUNetCore.network.optimized.adapter import OptimizedAdapter
 from DinoUNetCore.network.optimized.backbone import OptimizedBackbone
 from DinoUNetCore.network.optimized.decoder import OptimizedDecoder
 from DinoUNetCore.network.optimized.fapm import OptimizedFAPM
+from DinoUNetCore.network.optimized.layers import prepared
 
 
 def optimize(network: DinoUNet | Ensemble, dtype: torch.dtype | None = None) -> DinoUNet | Ensemble:
@@ -44,8 +45,8 @@ def _rewrite(network: DinoUNet, dtype: torch.dtype) -> None:
         network.backbone = _optimized_backbone(network.backbone, dtype)
     network.adapter = OptimizedAdapter(adapter, dtype)
     network.fapm = OptimizedFAPM(network.fapm, norms, dtype)
-    network.decoder = OptimizedDecoder(network.ups, network.decoder, dtype)
-    network.ups = nn.Identity()
+    network.decoder = OptimizedDecoder(network.decoder, dtype)
+    network.ups = prepared(network.ups, dtype)
 
 
 def _optimized_backbone(backbone: Backbone, dtype: torch.dtype) -> nn.Module:

@@ -8,12 +8,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from DinoUNetCore.network.adapter import Adapter, ConvFFN, Extractor
 from DinoUNetCore.network.optimized.deformable_attention import OptimizedDeformableAttention
 from DinoUNetCore.network.optimized.layers import (
+    Linear,
     channels_last,
-    linear,
     maps,
-    pixel_shuffle_into,
     pixels,
-    shorten,
+    prepared,
 )
 
 Size = tuple[int, int]
@@ -26,11 +25,11 @@ class OptimizedAdapter(nn.Module):
         super().__init__()
         spm = adapter.spm
         self.stem, self.conv2, self.conv3, self.conv4 = (
-            shorten(_without_norms(part), dtype) for part in (spm.stem, spm.conv2, spm.conv3, spm.conv4)
+            prepared(_without_norms(part), dtype) for part in (spm.stem, spm.conv2, spm.conv3, spm.conv4)
         )
         embeddings = (torch.zeros_like(adapter.level_embed[0]), *adapter.level_embed)
         self.projections = nn.ModuleList(
-            linear(layer.weight, layer.bias + embedding, dtype)
+            Linear(layer.weight, layer.bias + embedding, dtype)
             for layer, embedding in zip((spm.fc1, spm.fc2, spm.fc3, spm.fc4), embeddings, strict=True)
         )
         self.interactions = nn.ModuleList(
@@ -40,8 +39,7 @@ class OptimizedAdapter(nn.Module):
             )
             for interaction in adapter.interactions
         )
-        up = adapter.up
-        self.up = linear(up.weight.permute(2, 3, 1, 0).flatten(0, 2), up.bias.repeat(4), dtype)
+        self.up = prepared(adapter.up, dtype)
 
     def forward(self, image: Tensor, taps: list[Tensor]) -> list[Tensor]:
         """As `Adapter.forward`, before the norms; maps in channels_last memory."""
@@ -62,10 +60,7 @@ class OptimizedAdapter(nn.Module):
         levels = [
             part.unflatten(1, size) for part, size in zip(query.split([h * w for h, w in sizes], 1), sizes, strict=True)
         ]
-        below = self.up(levels[0].to(dtype))
-        finest = torch.empty_like(c1)
-        pixel_shuffle_into(finest, below, 2)
-        finest += c1
+        finest = pixels(self.up(maps(levels[0].to(dtype)))).add_(c1)
         return [
             maps(level).add(F.interpolate(tap, size=level.shape[1:3], mode="bilinear", align_corners=False))
             for level, tap in zip((finest, *levels), taps, strict=True)
@@ -79,7 +74,7 @@ class OptimizedExtractor(nn.Module):
         super().__init__()
         self.query_norm, self.feat_norm, self.ffn_norm = extractor.query_norm, extractor.feat_norm, extractor.ffn_norm
         self.attn = OptimizedDeformableAttention(extractor.attn, dtype)
-        self.ffn: ConvFFN = shorten(extractor.ffn, dtype)
+        self.ffn: ConvFFN = prepared(extractor.ffn, dtype)
         self.dtype = dtype
 
     def forward(self, query: Tensor, feature: Tensor, size: Size, levels: tuple[Size, ...]) -> Tensor:
@@ -96,11 +91,11 @@ class OptimizedExtractor(nn.Module):
 
 
 def _without_norms(layers: nn.Sequential) -> nn.Sequential:
-    """Convolutions that also do the BatchNorms after them, in channels_last memory."""
+    """Convolutions that also do the BatchNorms after them,."""
     result: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
             result[-1] = fuse_conv_bn_eval(result[-1], layer)
         else:
             result.append(layer)
-    return nn.Sequential(*result).requires_grad_(False).to(memory_format=torch.channels_last)
+    return nn.Sequential(*result).requires_grad_(False)

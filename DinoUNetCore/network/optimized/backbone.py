@@ -8,7 +8,7 @@ from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 
 from DinoUNetCore.network.backbone import PATCH, Backbone
-from DinoUNetCore.network.optimized.layers import constant, maps, shorten
+from DinoUNetCore.network.optimized.layers import constant, maps, prepared
 
 PLAIN_TOKENS = 2048
 """With fewer, attention in a short type is faster on CPUs by plain matrix products than by PyTorch's fused kernel."""
@@ -22,7 +22,7 @@ class OptimizedBackbone(nn.Module):
 
     def __init__(self, backbone: Backbone, dtype: torch.dtype):
         super().__init__()
-        self.vit: Eva = shorten(backbone.vit, dtype)
+        self.vit: Eva = prepared(backbone.vit, dtype)
         self.taps = backbone.taps
         for block in self.vit.blocks:
             attention = block.attn

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from DinoUNetCore.network.deformable_attention import DeformableAttention, cell_centres
-from DinoUNetCore.network.optimized.layers import linear, shorten
+from DinoUNetCore.network.optimized.layers import Linear, prepared
 
 Size = tuple[int, int]
 MARGIN = 3  # zeros around the map: one row before it, and two after it for places that lie on its far border
@@ -24,10 +24,11 @@ class OptimizedDeformableAttention(nn.Module):
     def __init__(self, attention: DeformableAttention, dtype: torch.dtype):
         super().__init__()
         heads, points = self.heads, self.points = attention.heads, attention.points
-        self.value_proj, self.output_proj = shorten(attention.value_proj, dtype), shorten(attention.output_proj, dtype)
+        self.value_proj = prepared(attention.value_proj, dtype)
+        self.output_proj = prepared(attention.output_proj, dtype)
         offsets, weights = attention.sampling_offsets, attention.attention_weights
         x_before_y = torch.arange(2 * heads * points).view(-1, 2).T.flatten().to(offsets.weight.device)
-        self.offsets_and_weights = linear(
+        self.offsets_and_weights = Linear(
             torch.cat([offsets.weight[x_before_y], weights.weight]),
             torch.cat([offsets.bias[x_before_y], weights.bias]),
             dtype,

@@ -6,14 +6,14 @@ from torch import Tensor, nn
 
 from DinoUNetCore.network.fapm import FAPM, LEAK, SqueezeExcitation
 from DinoUNetCore.network.optimized.layers import (
+    Linear,
     after_affine,
     after_linear,
     instance_norm,
-    linear,
     maps,
     norm_as_affine,
     pixels,
-    shorten,
+    prepared,
 )
 
 
@@ -47,8 +47,8 @@ class OptimizedScale(nn.Module):
             first = after_linear(film.weight.flatten(1), film.bias, shared)
         weight = torch.cat([first[0], specific.weight.flatten(1)])
         bias = torch.cat([first[1], specific.bias])
-        self.bases = linear(*after_affine(weight, bias, *norm_as_affine(norm)), dtype)
-        self.film = None if self.is_merged else linear(film.weight, film.bias, dtype)
+        self.bases = Linear(*after_affine(weight, bias, *norm_as_affine(norm)), dtype)
+        self.film = None if self.is_merged else Linear(film.weight, film.bias, dtype)
 
         refinement, shortcut = fapm.refinement_blocks[scale], fapm.shortcut_projections[scale]
         weights, biases = [refinement[0].weight], [refinement[0].bias]
@@ -57,13 +57,13 @@ class OptimizedScale(nn.Module):
             weights.append(shortcut.weight)
             biases.append(shortcut.bias)
         self.channels = len(biases[0])
-        self.first = linear(torch.cat(weights), torch.cat(biases), dtype)
+        self.first = Linear(torch.cat(weights), torch.cat(biases), dtype)
         self.norm, separable, last, self.gate = refinement[1], refinement[3], refinement[4], refinement[5]
-        shorten(self.gate, dtype)
-        self.depthwise = shorten(separable.depthwise.to(memory_format=torch.channels_last), dtype)
-        self.pointwise = linear(separable.pointwise.weight, separable.pointwise.bias, dtype)
+        prepared(self.gate, dtype)
+        self.depthwise = prepared(separable.depthwise, dtype)
+        self.pointwise = Linear(separable.pointwise.weight, separable.pointwise.bias, dtype)
         self.second_norm = separable.bn
-        self.last = linear(last.weight, last.bias, dtype)
+        self.last = Linear(last.weight, last.bias, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, dim, h, w) -> (B, features, h, w)."""

@@ -5,23 +5,49 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def linear(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> nn.Linear:
-    """weight: (outputs, inputs), or that of a 1x1 convolution; kept in `dtype`, and so is the bias."""
-    weight = weight.flatten(1)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight, layer.bias = constant(weight, dtype), constant(bias, dtype)
-    return layer
+class Linear(nn.Module):
+    """A linear map of the last axis: (..., inputs) -> (..., outputs).
+
+    On a CPU it is computed as a 1x1 convolution over channels that lie last: the same product of matrices, but by oneDNN,
+    which adds the bias while it multiplies, and is up to a quarter faster than `torch.nn.functional.linear`.
+
+    weight: (outputs, inputs), or that of a 1x1 convolution. Both are kept in `dtype`.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
+        super().__init__()
+        self.weight = constant(weight.flatten(1), dtype)
+        self.bias = None if bias is None else constant(bias, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return F.linear(x, self.weight, self.bias)
+        columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # (1, inputs, N, 1) with channels last
+        result = F.conv2d(columns, self.weight[..., None, None], self.bias)
+        return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+def with_own_linear(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module with all layers of the kind `torch.nn.Linear` replaced; itself, if it is none."""
+    if isinstance(module, nn.Linear):
+        return Linear(module.weight, module.bias, dtype)
+    for name, child in module.named_children():
+        setattr(module, name, with_own_linear(child, dtype))
+    return module
 
 
 def constant(tensor: Tensor, dtype: torch.dtype | None = None) -> nn.Parameter:
-    return nn.Parameter(tensor.detach().to(dtype).clone(), requires_grad=False)
+    return nn.Parameter(tensor.detach().to(dtype).contiguous(), requires_grad=False)
 
 
-def shorten(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Bring the layers that multiply matrices, with their biases, to `dtype`; norms stay as they are."""
+def prepared(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Bring the layers that multiply matrices, with their biases, to `dtype` and to channels_last; norms stay as they
+    are.
+    """
+    module = with_own_linear(module, dtype)
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            layer.to(dtype)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            layer.to(dtype=dtype, memory_format=torch.channels_last)
     return module
 
 
@@ -64,10 +90,3 @@ def instance_norm(x: Tensor, norm: nn.InstanceNorm2d) -> Tensor:
         return norm(x)
     images = [F.batch_norm(image, None, None, norm.weight, norm.bias, True, 0.0, norm.eps) for image in x.split(1)]
     return images[0] if len(images) == 1 else torch.cat(images)
-
-
-def pixel_shuffle_into(target: Tensor, x: Tensor, factor: int) -> None:
-    """Fill a view (B, H * factor, W * factor, C) from x: (B, H, W, factor * factor * C)."""
-    batch, height, width, _ = x.shape
-    x = x.view(batch, height, width, factor, factor, -1).transpose(2, 3)
-    target.unflatten(1, (height, factor)).unflatten(3, (width, factor)).copy_(x)

@@ -11,6 +11,7 @@ from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.ensemble import Ensemble
 from DinoUNetCore.network.optimized import optimize
 from DinoUNetCore.network.optimized.backbone import OptimizedBackbone
+from DinoUNetCore.network.optimized.layers import Linear
 from DinoUNetCore.network.variants import VARIANTS, Variant
 
 NARROW = VARIANTS["tiny"]
@@ -129,7 +130,7 @@ def test_a_network_that_was_loaded_short_stays_short():
     kept_long = [
         name
         for name, module in short.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.dtype == torch.float32
+        if isinstance(module, nn.Conv2d | Linear) and module.weight.dtype == torch.float32
     ]
     assert kept_long == ["decoder.head"]
     error, usual = ((other - expected).square().mean().sqrt() for other in (logits(short, image), autocast))
