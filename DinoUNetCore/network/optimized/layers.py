@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class Linear(nn.Module):
     """A linear map of the last axis: (..., inputs) -> (..., outputs).
 
-    On a CPU it is computed as a 1x1 convolution over channels that lie last: the same product of matrices, but by oneDNN,
+    On a CPU it is computed as a 1x1 convolution over channels that lie last: the same product of matrices, by oneDNN,
     which adds the bias while it multiplies, and is up to a quarter faster than `torch.nn.functional.linear`.
 
     weight: (outputs, inputs), or that of a 1x1 convolution. Both are kept in `dtype`.
