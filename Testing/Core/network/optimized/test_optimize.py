@@ -13,6 +13,7 @@ from DinoUNetCore.network.optimized import optimize
 from DinoUNetCore.network.optimized.backbone import OptimizedBackbone
 from DinoUNetCore.network.optimized.layers import Linear
 from DinoUNetCore.network.variants import VARIANTS, Variant
+from DinoUNetCore.weights.streaming import StreamedBlocks
 
 NARROW = VARIANTS["tiny"]
 # Its width is not below twice the rank: FiLM stays a layer of its own. One level has as many channels as the rank.
@@ -152,3 +153,18 @@ def test_nothing_takes_a_gradient_afterwards():
     network = optimize(make_network())
     assert not any(parameter.requires_grad for parameter in network.parameters())
     assert not network.training
+
+
+def test_a_backbone_whose_blocks_come_from_elsewhere_stays_as_it_is():
+    network = make_network()
+    image = torch.randn(1, 1, 64, 96)
+    expected = logits(network, image)
+    blocks = [
+        {name: tensor.detach().clone() for name, tensor in block.named_parameters()}
+        for block in network.backbone.vit.blocks
+    ]
+    backbone = network.backbone
+    StreamedBlocks(backbone.vit.blocks, lambda index: blocks[index], torch.device("cpu"))
+    found = logits(optimize(network), image)
+    assert network.backbone is backbone
+    assert (found - expected).abs().max() < 1e-4
