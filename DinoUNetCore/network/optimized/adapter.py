@@ -91,7 +91,7 @@ class OptimizedExtractor(nn.Module):
 
 
 def _without_norms(layers: nn.Sequential) -> nn.Sequential:
-    """Convolutions that also do the BatchNorms after them,."""
+    """Convolutions that also do the BatchNorms after them."""
     result: list[nn.Module] = []
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):

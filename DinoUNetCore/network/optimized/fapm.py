@@ -33,7 +33,7 @@ class OptimizedScale(nn.Module):
     """FAPM on one map.
 
     FiLM is a linear map of the shared basis: one map straight from the input does both where that costs less, which is
-    where the input is narrower than twice FiLM's width (512 in the paper).
+    where the input is narrower than FiLM's output (512 channels in the paper).
     """
 
     def __init__(self, fapm: FAPM, scale: int, norm: nn.BatchNorm2d, dtype: torch.dtype):
