@@ -14,6 +14,9 @@ _WORDS = (
 """Of torch on the CPU and MPS, of C++ libraries (on Windows and elsewhere), and of ITK."""
 
 
+_UNLIMITED_MPS = 1.7  # of the recommended memory: torch's own limit
+
+
 class OutOfMemory(UserError):  # noqa: N818 - the field's own words
     """The device has too little memory, even for a single patch."""
 
@@ -62,10 +65,32 @@ def give_back(device: torch.device) -> None:
 def limit_memory(device: torch.device, gigabytes: float, say: Callable[[str], None] | None = None) -> None:
     """Let this process take no more of a GPU's memory. say: takes a sentence where that has no effect, on the CPU."""
     if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
+        index = _index(device)
         total = torch.cuda.get_device_properties(index).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), index)
     elif device.type == "mps":
         torch.mps.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / torch.mps.recommended_max_memory()))
     elif say is not None:
         say("the limit on memory is for GPUs and has no effect on the CPU; there a smaller batch size needs less.")
+
+
+@contextmanager
+def limited_memory(
+    device: torch.device, gigabytes: float | None, say: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Within the block what `limit_memory` does, unless gigabytes is None; afterwards there is no limit."""
+    if gigabytes is None:
+        yield
+        return
+    limit_memory(device, gigabytes, say)
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_per_process_memory_fraction(1.0, _index(device))
+        elif device.type == "mps":
+            torch.mps.set_per_process_memory_fraction(_UNLIMITED_MPS)
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index

@@ -149,9 +149,9 @@ class DinoUNetSlicerLogic(ScriptedLoadableModuleLogic):
 
         volumeNode: a volume node, or a list of them, one per channel of the model. model: a name of `models()`. roi: a
         markups ROI node that limits the work. outputSegmentation: a segmentation node to put the segments into; None
-        makes a new one. options: device, precision, mirror, fast, keepLargest, batchSize, threads, planes; see
-        DinoUNetSlicerLib.options. keepLargest: None applies the model's own rule, True keeps the largest piece of every
-        structure, False all pieces.
+        makes a new one. options: device, precision, mirror, fast, keepLargest, batchSize, threads, planes,
+        maxMemory; see DinoUNetSlicerLib.options. keepLargest: None applies the model's own rule, True keeps the largest
+        piece of every structure, False all pieces.
         """
         from DinoUNetSlicerLib import segmenting
         from DinoUNetSlicerLib.models import find_model

@@ -106,6 +106,8 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/planning_options.py
   DinoUNetCore/resources.py
   DinoUNetCore/segment.py
+  DinoUNetCore/segment_case.py
+  DinoUNetCore/slice_progress.py
   DinoUNetCore/train.py
   DinoUNetCore/training/__init__.py
   DinoUNetCore/training/accuracy_tables.py

@@ -15,6 +15,7 @@ LONGEST_SIDE = 1_000_000  # voxels
 MOST_IMAGES, MOST_COMPONENTS = 64, 64
 LONGEST_TEXT = 4096
 LARGEST_LENGTH = 1e9  # mm; of coordinates and spacings
+LARGEST_MEMORY = 1e6  # GB
 
 _DTYPE = re.compile(r"[<>|]([iu][1248]|f[48])")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -99,7 +100,7 @@ class ImageHeader:
 @dataclass(frozen=True)
 class Options:
     """keep_largest: None leaves it to the model. planes: None are all that the model was trained on, in fast mode
-    the first one of these."""
+    the first one of these. max_memory: GB of the GPU at most; None: all that is free."""
 
     device: str = "auto"
     precision: str = "auto"
@@ -109,6 +110,7 @@ class Options:
     batch_size: int | Literal["auto"] = "auto"
     threads: int | None = None
     planes: tuple[str, ...] | None = None
+    max_memory: float | None = None
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,7 @@ def _options(fields: Mapping[str, Any]) -> Options:
         "auto" if batch_size == "auto" else _whole(options, "batch_size", 1, 4096),
         None if threads is None else _whole(options, "threads", 1, 1024),
         _planes(options),
+        _max_memory(options),
     )
 
 
@@ -259,6 +262,15 @@ def _planes(options: Mapping[str, Any]) -> tuple[str, ...] | None:
     if not isinstance(planes, list) or not 1 <= len(planes) <= len(PLANES) or not all(p in PLANES for p in planes):
         raise _senseless(f"its planes are no list of {', '.join(PLANES)}")
     return tuple(planes)
+
+
+def _max_memory(options: Mapping[str, Any]) -> float | None:
+    most = options.get("max_memory")
+    if most is None:
+        return None
+    if type(most) not in (int, float) or not 0 < most <= LARGEST_MEMORY:
+        raise _senseless(f"its max_memory is no number of GB above 0, up to {LARGEST_MEMORY:g}")
+    return float(most)
 
 
 def _senseless(why: str) -> Refusal:

@@ -3,6 +3,7 @@
 import math
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve
 from DinoUNetCore.inference.postprocessing import count_voxels
 from DinoUNetCore.inference.provenance import chosen_options, precision_name
 from DinoUNetCore.inference.segmenter import Segmenter
-from DinoUNetCore.memory import OutOfMemory
+from DinoUNetCore.memory import OutOfMemory, limited_memory
 from DinoUNetCore.volume.volume import Volume
 
 _CPU = torch.device("cpu")
@@ -31,7 +32,8 @@ def prepare(job: Job, models: Models) -> None:
     precision = job.request.options.precision
     if not models.is_ready(sha256, device, precision):
         job.progress(0.0, None, "loading")
-        with suppress(OutOfMemory):  # said, and mended where it can be, when the work begins
+        # running out of memory is said, and mended where it can be, when the work begins
+        with suppress(OutOfMemory), limited_memory(device, job.request.options.max_memory):
             models.network(sha256, device, precision, Loading(job))
 
 
@@ -51,18 +53,16 @@ def _segment(job: Job, models: Models) -> None:
     started = time.monotonic()
     job.progress(0.0, None, "preparing")
     sha256, device = _model_and_device(job, models)
-    reserve = CpuInReserve(
-        lambda on_cpu: _segmenter(job, models, sha256, device, on_cpu),
-        device,
-        lambda sentence: job.log("warning", sentence),
-    )
-    segmenter = reserve.segmenter
-    volume = segmenter.volume_of(volume_of(job.request, job.take_data(), job, segmenter.bundle.unit))
-    for sentence in segmenter.cautions(volume):
-        job.log("warning", sentence)
-    del segmenter
+    warn = partial(job.log, "warning")
     highest: dict[int, float] = {}
-    labels = reserve.run(lambda segmenter: _label(job, segmenter, volume, highest))
+    with limited_memory(device, job.request.options.max_memory, warn):
+        reserve = CpuInReserve(lambda on_cpu: _segmenter(job, models, sha256, device, on_cpu), device, warn)
+        segmenter = reserve.segmenter
+        volume = segmenter.volume_of(volume_of(job.request, job.take_data(), job, segmenter.bundle.unit))
+        for sentence in segmenter.cautions(volume):
+            warn(sentence)
+        del segmenter
+        labels = reserve.run(lambda segmenter: _label(job, segmenter, volume, highest))
     facts = _facts(job, reserve.segmenter, labels, highest)
     job.finish({**facts, "seconds": round(time.monotonic() - started, 3)}, memoryview(labels).cast("B"))
 

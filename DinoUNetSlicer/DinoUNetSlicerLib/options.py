@@ -1,7 +1,9 @@
 """How to segment: the advanced options of the panel, and the keyword arguments of the console's functions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 from DinoUNetSlicerLib.errors import UserError
@@ -16,7 +18,10 @@ class Options:
     between them. keepLargest: True: only the largest piece of each structure; False: all pieces; None: as the model's
     own rule says. batchSize: patches at once; 0 lets the engine choose. threads: of the CPU; 0 leaves one core free.
     planes: which of the model's planes are fused, such as ("axial", "coronal"); none: all, or with fast the first
-    one."""
+    one. maxMemory: GB of the GPU that the engine may take at most; 0: all that is free.
+
+    Raises UserError for a maxMemory that is neither.
+    """
 
     device: str = "auto"
     precision: str = "auto"
@@ -26,6 +31,12 @@ class Options:
     batchSize: int = 0
     threads: int = 0
     planes: Sequence[str] = ()
+    maxMemory: float = 0.0
+
+    def __post_init__(self):
+        most = self.maxMemory
+        if not isinstance(most, Real) or isinstance(most, bool) or not 0 <= most < math.inf:
+            raise UserError(f"maxMemory is {most!r}; give GB of the GPU's memory, or 0 for all that is free.")
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "Options":
@@ -48,4 +59,5 @@ class Options:
             "batch_size": int(self.batchSize) or "auto",
             "threads": int(self.threads) or None,
             "planes": list(self.planes) or None,
+            "max_memory": float(self.maxMemory) or None,
         }

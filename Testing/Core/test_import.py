@@ -21,6 +21,7 @@ FLOORS = {
     "files": 1,
     "device": 1,
     "memory": 1,
+    "slice_progress": 1,
     "command_line": 4,
     "volume": 2,
     "network": 2,
@@ -32,6 +33,7 @@ FLOORS = {
     "inference": 4,
     "model_list": 4,
     "models_parser": 5,
+    "segment_case": 5,
     "engine": 5,
     "crossval": 7,  # calls the command that trains
 }

@@ -28,7 +28,7 @@ SEGMENT = {
     "channels": [IMAGE],
     "dimension": 3,
     "region": [[0, 4], [1, 3], [1, 2]],
-    "options": {"device": "cpu", "precision": "auto", "mirror": False, "batch_size": 3, "threads": 1},
+    "options": {"device": "cpu", "precision": "auto", "batch_size": 3, "threads": 1, "max_memory": 4.5},
 }
 BASES = [
     SEGMENT,

@@ -41,6 +41,7 @@ SEGMENT = {
         "batch_size": 3,
         "threads": 2,
         "planes": ["coronal", "axial"],
+        "max_memory": 6,
     },
 }
 MODELS = {"request": "models", "action": "add", "source": "model.zip", "overwrite": True}
@@ -52,7 +53,7 @@ def test_a_segment_request_is_understood_in_full():
     assert (request.id, request.sha256, request.name, request.dimension) == (7, "0123456789abcdef" * 4, None, 3)
     assert request.region == ((0, 4), (1, 3), (5, 6))
     assert request.parts == [4 * 5 * 6 * 2, 4 * 5 * 6 * 3 * 8]
-    assert request.options == Options("cpu", "float32", True, True, True, 3, 2, ("coronal", "axial"))
+    assert request.options == Options("cpu", "float32", True, True, True, 3, 2, ("coronal", "axial"), 6.0)
     assert request.images[0].transform is None
     assert request.images[1].transform[3] == 5.0
 
@@ -149,6 +150,11 @@ def image(**changes):
         {"options": {"batch_size": "many"}},
         {"options": {"threads": 0}},
         {"options": {"threads": "2"}},
+        {"options": {"max_memory": 0}},
+        {"options": {"max_memory": -2.5}},
+        {"options": {"max_memory": 1e9}},
+        {"options": {"max_memory": True}},
+        {"options": {"max_memory": "6 GB"}},
         {"options": {"device": None}},
         {"options": {"keep_largest": "all"}},
         {"options": {"planes": "axial"}},

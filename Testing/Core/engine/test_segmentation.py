@@ -187,6 +187,18 @@ def test_fast_mode_is_the_segmenters_and_is_told_with_the_result(engine, put, ra
     assert usual.result["options"] == ""
 
 
+def test_a_limit_on_memory_is_said_to_have_no_effect_on_the_cpu(engine, put, random_bundle):
+    bundle = random_bundle()
+    image, model = image_of(noise((3, 40, 44))), put(bundle)
+    answer = engine.segment([describe(image)], model, options={"device": "cpu", "threads": 1, "max_memory": 2.5})
+    np.testing.assert_array_equal(answer.labels, values(Segmenter(bundle, "cpu").segment(image)))
+    assert [event["text"] for event in answer.named("log") if "no effect on the CPU" in event["text"]]
+    usual = engine.segment([describe(image)], model)
+    assert not any("limit" in event["text"] for event in usual.named("log"))
+    refused = engine.segment([describe(image)], model, options={"max_memory": 0})
+    assert refused.code == "bad_request" and "max_memory is no number of GB above 0" in refused.message
+
+
 def test_planes_are_fused_as_the_segmenter_does(engine, put, random_bundle):
     bundle = random_bundle(planes=["axial", "coronal"])
     image, model = image_of(noise((20, 30, 26))), put(bundle)

@@ -5,9 +5,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 from limited_memory import LimitedMemory
-from smooth_images import ORDERS, image_of, oblique, reordered, smooth, values
+from smooth_images import ORDERS, assert_same_grid, image_of, oblique, reordered, smooth, values
 
 from DinoUNetCore.inference.every_second import SlicesBetween
+from DinoUNetCore.inference.probabilities import ProbabilityFiles
 from DinoUNetCore.inference.region import Part
 from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.volume.geometry import PLANES
@@ -69,13 +70,38 @@ def test_in_a_region_the_labels_are_those_of_the_whole_volume(random_bundle, cou
             np.testing.assert_array_equal(part, whole[first:end, j // 4 : j // 2, 1 : i - 2])
 
 
-def test_all_48_storage_orders_give_the_same_labels_to_the_bit(random_bundle):
+@pytest.mark.parametrize("direction", [np.eye(3), oblique()], ids=["straight", "tilted"])
+def test_all_48_storage_orders_give_the_same_labels_to_the_bit(random_bundle, direction):
     segmenter = Segmenter(random_bundle(plane="sagittal", patch_size=[32, 32]), "cpu", fast=True)
-    image = image_of(smooth((5, 11, 24)), (0.8, 1.1, 1.7), (3.0, -20.0, 7.5))
+    image = image_of(smooth((5, 11, 24)), (0.8, 1.1, 1.7), (3.0, -20.0, 7.5), direction.ravel().tolist())
     reference = segmenter.segment(image)
     for permutation, flips in ORDERS:
         moved = segmenter.segment(reordered(image, permutation, flips))
         np.testing.assert_array_equal(values(moved), values(reordered(reference, permutation, flips)))
+
+
+@pytest.mark.parametrize(("plane", "axis"), [("axial", 0), ("coronal", 1), ("sagittal", 2)])
+@pytest.mark.parametrize(("count", "seen"), [(1, [0]), (2, [0, 1]), (8, [0, 2, 4, 6, 7]), (9, [0, 2, 4, 6, 8])])
+def test_on_a_tilted_grid_of_long_voxels_too_a_slice_between_two_has_the_mean_of_their_logits(
+    random_bundle, tmp_path, plane, axis, count, seen
+):
+    """axis: of the array, that goes through the plane's slices. The logits are those of a plain run, but for what all
+    classes have in common: the logarithms of its probabilities.
+    """
+    bundle = random_bundle(plane=plane, spacing=[0.9, 1.4], patch_size=[32, 32], context_slices=3)
+    array = np.moveaxis(smooth((9, 34, 28))[:count], 0, axis)
+    image = image_of(array, (0.8, 1.3, 3.5), (3.0, -20.0, 7.5), oblique().ravel().tolist())
+    files = ProbabilityFiles(tmp_path, "usual", bundle.labels)
+    usual = Segmenter(bundle, "cpu", batch_size=1).segment(image, probabilities=files)
+    fast = Segmenter(bundle, "cpu", batch_size=1, fast=True).segment(image)
+    assert_same_grid(fast, image)
+    labels, expected = (np.moveaxis(values(image), axis, 0) for image in (fast, usual))
+    np.testing.assert_array_equal(labels[seen], expected[seen])
+    others = np.stack([np.moveaxis(values(sitk.ReadImage(str(path))), axis, 0) for path in files.paths])
+    logits = np.log(np.maximum(np.stack([1 - others.sum(axis=0), *others]), 1e-12))
+    for index in sorted(set(range(count)) - set(seen)):
+        mean = (logits[:, index - 1] + logits[:, index + 1]) / 2
+        assert (labels[index] == mean.argmax(axis=0)).mean() > 0.999
 
 
 def test_of_several_planes_the_first_is_taken_unless_others_are_named(random_bundle):

@@ -1,5 +1,7 @@
 """Segmenting nodes with the real engine: the same voxels at the same places as the core's own result."""
 
+import logging
+import math
 import sys
 
 import numpy as np
@@ -131,6 +133,16 @@ def test_fast_mode_is_the_cores_and_is_noted_with_the_node_until_a_plain_result_
     logic.segment(volume, outputSegmentation=node)
     assert node.GetAttribute("DinoUNet.Options") is None
     assert node.GetAttribute("DinoUNet.ModelSHA256") == bundle.sha256[:12]
+
+
+def test_a_limit_on_a_gpu_s_memory_reaches_the_engine_and_nonsense_is_told(logic, phantom, make_volume, caplog):
+    volume = node_of(phantom[0], make_volume)
+    with caplog.at_level(logging.WARNING):
+        logic.segment(volume, device="cpu", maxMemory=2.5)
+    assert "no effect on the CPU" in caplog.text
+    for nonsense in (-1, "6 GB", True, math.nan, math.inf, None):
+        with pytest.raises(UserError, match=rf"maxMemory is {nonsense!r}; give GB"):
+            logic.segment(volume, maxMemory=nonsense)
 
 
 def test_a_region_gives_its_part_of_the_whole_result(logic, phantom, segmenter, make_volume, make_transform):
