@@ -39,12 +39,10 @@ def optimize(network: DinoUNet | Ensemble, dtype: torch.dtype | None = None) -> 
 def _rewrite(network: DinoUNet, dtype: torch.dtype) -> None:
     for part in (network.adapter, network.fapm, network.ups, network.decoder):
         part.float()  # layers are put together before they are shortened
-    adapter = network.adapter
-    norms = [adapter.norm1, adapter.norm2, adapter.norm3, adapter.norm4]
     if network.backbone is not None:
         network.backbone = _optimized_backbone(network.backbone, dtype)
-    network.adapter = OptimizedAdapter(adapter, dtype)
-    network.fapm = OptimizedFAPM(network.fapm, norms, dtype)
+    network.fapm = OptimizedFAPM(network.fapm, network.adapter, dtype)
+    network.adapter = OptimizedAdapter(network.adapter, dtype)
     network.decoder = OptimizedDecoder(network.decoder, dtype)
     network.ups = prepared(network.ups, dtype)
 

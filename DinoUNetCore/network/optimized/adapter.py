@@ -19,7 +19,9 @@ Size = tuple[int, int]
 
 
 class OptimizedAdapter(nn.Module):
-    """Takes over an adapter. Its four norms are left out, for FAPM's first layers do them (`OptimizedFAPM`)."""
+    """Takes over an adapter. Its norms and the layers that make its finest map are left to `OptimizedFAPM`, whose first
+    layers do them too.
+    """
 
     def __init__(self, adapter: Adapter, dtype: torch.dtype):
         super().__init__()
@@ -27,10 +29,9 @@ class OptimizedAdapter(nn.Module):
         self.stem, self.conv2, self.conv3, self.conv4 = (
             prepared(_without_norms(part), dtype) for part in (spm.stem, spm.conv2, spm.conv3, spm.conv4)
         )
-        embeddings = (torch.zeros_like(adapter.level_embed[0]), *adapter.level_embed)
         self.projections = nn.ModuleList(
             Linear(layer.weight, layer.bias + embedding, dtype)
-            for layer, embedding in zip((spm.fc1, spm.fc2, spm.fc3, spm.fc4), embeddings, strict=True)
+            for layer, embedding in zip((spm.fc2, spm.fc3, spm.fc4), adapter.level_embed, strict=True)
         )
         self.interactions = nn.ModuleList(
             nn.ModuleList(
@@ -39,17 +40,19 @@ class OptimizedAdapter(nn.Module):
             )
             for interaction in adapter.interactions
         )
-        self.up = prepared(adapter.up, dtype)
+        self.dtype = dtype
 
-    def forward(self, image: Tensor, taps: list[Tensor]) -> list[Tensor]:
-        """As `Adapter.forward`, before the norms; maps in channels_last memory."""
-        dtype = self.up.weight.dtype
-        image = channels_last(image).to(dtype)
-        found = [self.stem(image)]
-        for conv in (self.conv2, self.conv3, self.conv4):
-            found.append(conv(found[-1]))
-        c1, *levels = (projection(pixels(level)) for projection, level in zip(self.projections, found, strict=True))
-        del found
+    def forward(self, image: Tensor, taps: list[Tensor]) -> list[tuple[Tensor, ...]]:
+        """As `Adapter.forward`, before the norms; maps in channels_last memory.
+
+        Of the finest map it gives what the map is made of, see `FinestBases.forward`.
+        """
+        image = channels_last(image).to(self.dtype)
+        prior = found = self.stem(image)
+        levels = []
+        for conv, projection in zip((self.conv2, self.conv3, self.conv4), self.projections, strict=True):
+            found = conv(found)
+            levels.append(projection(pixels(found)))
         sizes = tuple(tuple(level.shape[1:3]) for level in levels)
         query = torch.cat([level.flatten(1, 2) for level in levels], dim=1).float()  # (B, N, dim)
         for extractors, tap in zip(self.interactions, taps, strict=True):
@@ -58,13 +61,14 @@ class OptimizedAdapter(nn.Module):
             for extractor in extractors:
                 query = extractor(query, feature, size, sizes)
         levels = [
-            part.unflatten(1, size) for part, size in zip(query.split([h * w for h, w in sizes], 1), sizes, strict=True)
+            maps(part.unflatten(1, size))
+            for part, size in zip(query.split([h * w for h, w in sizes], 1), sizes, strict=True)
         ]
-        finest = pixels(self.up(maps(levels[0].to(dtype)))).add_(c1)
-        return [
-            maps(level).add(F.interpolate(tap, size=level.shape[1:3], mode="bilinear", align_corners=False))
-            for level, tap in zip((finest, *levels), taps, strict=True)
+        sums = [
+            level + F.interpolate(tap, size=level.shape[2:], mode="bilinear", align_corners=False)
+            for level, tap in zip(levels, taps[1:], strict=True)
         ]
+        return [(levels[0], prior, taps[0]), *((level,) for level in sums)]
 
 
 class OptimizedExtractor(nn.Module):
@@ -78,16 +82,19 @@ class OptimizedExtractor(nn.Module):
         self.dtype = dtype
 
     def forward(self, query: Tensor, feature: Tensor, size: Size, levels: tuple[Size, ...]) -> Tensor:
-        """query: (B, N, dim) float32 over the levels; feature: (B, h * w, dim) over `size` -> (B, N, dim) float32."""
+        """query: (B, N, dim) float32 over the levels, overwritten; feature: (B, h * w, dim) over `size`
+        -> (B, N, dim) float32.
+        """
         normed, feature = self.query_norm(query).to(self.dtype), self.feat_norm(feature).to(self.dtype)
-        query = query + self.attn(normed, feature, size, levels)
+        query += self.attn(normed, feature, size, levels)
         hidden = self.ffn.fc1(self.ffn_norm(query).to(self.dtype))
         parts = hidden.split([h * w for h, w in levels], dim=1)
         convolved = [
             pixels(channels_last(self.ffn.dwconv.dwconv(maps(part.unflatten(1, level))))).flatten(1, 2)
             for part, level in zip(parts, levels, strict=True)
         ]
-        return query + self.ffn.fc2(F.gelu(torch.cat(convolved, dim=1)))
+        query += self.ffn.fc2(F.gelu(torch.cat(convolved, dim=1)))
+        return query
 
 
 def _without_norms(layers: nn.Sequential) -> nn.Sequential:

@@ -61,40 +61,44 @@ class OptimizedBackbone(nn.Module):
     def _attention(self, attention: EvaAttention, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
         batch, count, dim = x.shape
         qkv = attention.qkv(x).view(batch, count, 3, attention.num_heads, -1)
-        rotated = _rotate(qkv[:, :, :2], *rotation).transpose(1, 3)  # (B, heads, 2, N, d)
-        q, k = rotated.unbind(2)
+        q, k = _rotate(qkv[:, :, :2], *rotation).unbind(1)
         attended = _attend(q, k, qkv[:, :, 2].transpose(1, 2))
         return attention.proj(attended.transpose(1, 2).reshape(batch, count, dim))
 
     def _rotation_of(self, height: int, width: int) -> tuple[Tensor, Tensor]:
-        """Cosines and sines of the rotary embedding, (N, 1, 1, d / 2); the tokens before the patches do not turn."""
+        """Cosines and sines of the rotary embedding, (N, 2, 1, d / 2), of queries and of keys; those of queries are
+        divided by attention's temperature too. The tokens before the patches do not turn.
+        """
         vit = self.vit
         sine, cosine = vit.rope.get_embed(shape=[height, width]).chunk(2, dim=-1)
         half = sine.shape[-1] // 2  # both halves of a head turn by the same angles
-        table = [
-            F.pad(angles[:, :half], (0, 0, vit.num_prefix_tokens, 0), value=value)[:, None, None]
-            for angles, value in ((cosine, 1.0), (sine, 0.0))
-        ]
+        table = []
+        for angles, still in ((cosine, 1.0), (sine, 0.0)):
+            of_keys = F.pad(angles[:, :half], (0, 0, vit.num_prefix_tokens, 0), value=still)
+            table.append(torch.stack((of_keys / (2 * half) ** 0.5, of_keys), dim=1)[:, :, None])
         return table[0], table[1]
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """q, k, v: (B, heads, N, d) -> the same shape."""
+    """q, k, v: (B, heads, N, d), q divided by the temperature -> the same shape."""
     if q.device.type != "cpu" or q.dtype == torch.float32 or q.shape[2] > PLAIN_TOKENS:
-        return F.scaled_dot_product_attention(q, k, v)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
-    return scores.softmax(dim=-1) @ v
+        return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+    return (q @ k.transpose(2, 3)).softmax(dim=-1) @ v
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """x: (B, N, 2, heads, d): each pair of coordinates i and i + d/2 turned by its token's angle."""
+    """x: (B, N, 2, heads, d): each pair of coordinates i and i + d/2 turned by its token's angle
+    -> (B, 2, heads, N, d), as products of matrices want it.
+    """
     a, b = x.float().chunk(2, dim=-1)
-    result = torch.empty(x.shape, dtype=torch.float32, device=x.device)
-    first, second = result.chunk(2, dim=-1)
+    batch, count, two, heads, dim = x.shape
+    result = torch.empty((batch, two, heads, count, dim), dtype=torch.float32, device=x.device)
+    first, second = result.permute(0, 3, 1, 2, 4).chunk(2, dim=-1)
     torch.mul(a, cosine, out=first).addcmul_(b, sine, value=-1)
     torch.mul(b, cosine, out=second).addcmul_(a, sine)
     return result.to(x.dtype)
 
 
 def _add_scaled(tokens: Tensor, update: Tensor, scale: Tensor | None) -> Tensor:
-    return tokens + update if scale is None else torch.addcmul(tokens, update.float(), scale)
+    """In place; all that was read of the tokens before is a copy."""
+    return tokens.add_(update) if scale is None else tokens.addcmul_(update.float(), scale)

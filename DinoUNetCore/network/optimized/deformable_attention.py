@@ -72,17 +72,18 @@ def _summed_bags(values: Tensor, x: Tensor, y: Tensor, logits: Tensor) -> Tensor
     y -= top
     cell = torch.add(left, top, alpha=across).to(torch.int32)  # exact in float32 up to 2**24
     cell = cell.view(batch, -1, heads, points).mul_(heads).add_(_first_rows(batch, down, across, heads, values.device))
-    steps = torch.tensor((0, heads, across * heads, (across + 1) * heads), dtype=torch.int32, device=values.device)
-    bags = cell[..., None, :] + steps[:, None]  # (B, N, heads, 4, points)
+    steps = (0, heads, across * heads, (across + 1) * heads)
+    bags = torch.cat([cell + step for step in steps], dim=-1)  # (B, N, heads, 4 * points)
 
     weights = (logits - _largest(logits)[..., None]).exp_()
     x, y = x.view_as(weights), y.view_as(weights)
     below = weights * y
     above = weights - below
     of_corners = torch.empty(bags.shape, device=values.device)
-    for row, part in ((0, above), (2, below)):
-        torch.mul(part, x, out=of_corners[..., row + 1, :])
-        torch.sub(part, of_corners[..., row + 1, :], out=of_corners[..., row, :])
+    for part, corners in zip((above, below), of_corners.split(2 * points, dim=-1), strict=True):
+        on_left, on_right = corners.split(points, dim=-1)
+        torch.mul(part, x, out=on_right)
+        torch.sub(part, on_right, out=on_left)
     shape = (-1, 4 * points)
     summed = F.embedding_bag(bags.view(shape), table, mode="sum", per_sample_weights=of_corners.view(shape))
     return summed.view(*logits.shape[:3], -1).div_(_sum(weights)[..., None]).flatten(2)

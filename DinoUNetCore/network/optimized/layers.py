@@ -4,27 +4,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Affine = tuple[Tensor, Tensor]
+
 
 class Linear(nn.Module):
     """A linear map of the last axis: (..., inputs) -> (..., outputs).
 
-    On a CPU it is computed as a 1x1 convolution over channels that lie last: the same product of matrices, by oneDNN,
-    which adds the bias while it multiplies, and is up to a quarter faster than `torch.nn.functional.linear`.
+    On a CPU it is oneDNN's, which adds the bias while it multiplies, with the weight packed in oneDNN's own order: up
+    to a third faster than `torch.nn.functional.linear`. Where PyTorch cannot pack it, a 1x1 convolution over channels
+    that lie last is the same product, also by oneDNN, which then packs in every call.
 
-    weight: (outputs, inputs), or that of a 1x1 convolution. Both are kept in `dtype`.
+    weight: (outputs, inputs), or that of a 1x1 convolution. Weight and bias are kept in `dtype`.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
         super().__init__()
-        self.weight = constant(weight.flatten(1), dtype)
+        self.dtype = dtype
         self.bias = None if bias is None else constant(bias, dtype)
+        weight = constant(weight.flatten(1), dtype)
+        self._packed = _packed(weight) if weight.device.type == "cpu" else None
+        self.weight = weight if self._packed is None else None  # never both
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._packed is not None:
+            return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
         if x.device.type != "cpu":
             return F.linear(x, self.weight, self.bias)
         columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # (1, inputs, N, 1) with channels last
         result = F.conv2d(columns, self.weight[..., None, None], self.bias)
         return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+
+def _packed(weight: Tensor) -> Tensor | None:
+    """weight: (outputs, inputs), as oneDNN multiplies it; None where this PyTorch or this CPU has no such product of
+    its dtype. These operators are what torch.compile uses; they are not public, so their absence is no error.
+    """
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+        torch.ops.mkldnn._linear_pointwise(weight.new_zeros(1, weight.shape[1]), packed, None, "none", [], "")
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return None
+    return packed
 
 
 def with_own_linear(module: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -62,9 +82,20 @@ def after_affine(weight: Tensor, bias: Tensor, scale: Tensor, shift: Tensor) -> 
     return weight * scale, bias + weight @ shift
 
 
-def after_linear(weight: Tensor, bias: Tensor, first: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a linear map that also does the 1x1 convolution before it."""
-    return weight @ first.weight.flatten(1), bias + weight @ first.bias
+def affine(layer: nn.Conv2d) -> Affine:
+    """Weight (outputs, inputs) and bias of a 1x1 convolution."""
+    return layer.weight.flatten(1), layer.bias
+
+
+def composed(second: Affine, first: Affine) -> Affine:
+    """Weight and bias of a linear map that does one after the other."""
+    return second[0] @ first[0], second[1] + second[0] @ first[1]
+
+
+def stacked(*layers: Affine) -> Affine:
+    """Weight and bias of a linear map that does several to the same input, their outputs side by side."""
+    weights, biases = zip(*layers, strict=True)
+    return torch.cat(weights), torch.cat(biases)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from DinoUNetCore.network.variants import VARIANTS, Variant
 from DinoUNetCore.weights.streaming import StreamedBlocks
 
 NARROW = VARIANTS["tiny"]
-# Its width is not below twice the rank: FiLM stays a layer of its own. One level has as many channels as the rank.
+# One level of the next two has as many channels as the rank: there FAPM's shortcut is no layer.
 WIDE = Variant(
     ViTConfig(256, 4, 4, swiglu_align=8), (0, 1, 2, 3), attention_heads=4, fapm_rank=64, features=(8, 16, 32, 64)
 )
@@ -61,6 +61,11 @@ def test_the_outputs_are_those_of_the_plain_network(variant, size):
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 1e-4
     assert expected.std() > 0.1
+
+
+def test_film_is_part_of_the_bases_where_that_costs_less():
+    assert [scale.is_merged for scale in optimize(make_network(WIDE)).fapm.scales] == [True, False, False, False]
+    assert [scale.is_merged for scale in optimize(make_network(NO_BIAS)).fapm.scales] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("channels", [2, 3, 5])
@@ -131,11 +136,15 @@ def test_a_network_that_was_loaded_short_stays_short():
     kept_long = [
         name
         for name, module in short.named_modules()
-        if isinstance(module, nn.Conv2d | Linear) and module.weight.dtype == torch.float32
+        if isinstance(module, nn.Conv2d | Linear) and dtype_of(module) == torch.float32
     ]
     assert kept_long == ["decoder.head"]
     error, usual = ((other - expected).square().mean().sqrt() for other in (logits(short, image), autocast))
     assert error < 1.5 * usual
+
+
+def dtype_of(layer):
+    return layer.dtype if isinstance(layer, Linear) else layer.weight.dtype
 
 
 def test_every_layer_can_be_watched():
