@@ -3,26 +3,29 @@
 In turns and in one process, with the same random weights and one slice at a time:
 
     plain       the modules of the paper's figure as they are: in float32, on a GPU under autocast in bfloat16
+    as usual    the same in a process of its own in which freed memory is left to the C library, as Python does (CPU)
     float32     rewritten by `optimize`
     bfloat16    rewritten by `optimize` in bfloat16, as `segment --precision bfloat16` runs it
 
-and the machine's own rate of matrix products. Prints JSON: per slice the median of seconds, plain's seconds divided by
-these (the median of the rounds' ratios), the share of the machine's rate in the same dtype (operations are those of the
-plain network, however few are left), and the largest difference of logits from plain in float32, beside how large those
-are. With --dice BUNDLE also the Dice of its bfloat16 segmentation of a phantom against its float32 one. A table goes to
-the standard error.
+and the machine's own rate of matrix products. Prints JSON: per slice the median of seconds, plain's and the usual
+seconds divided by these (the median of the rounds' ratios), the share of the machine's rate in the same dtype
+(operations are those of the plain network, however few are left), and the largest difference of logits from plain in
+float32, beside how large those are. With --dice BUNDLE also the Dice of its bfloat16 segmentation of a phantom against
+its float32 one. A table goes to the standard error.
 """
 
 import argparse
 import json
+import multiprocessing
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,7 @@ from DinoUNetCore.allocator import keep_freed_memory
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.optimized import optimize
 
-PLAIN, SHORT = "plain", torch.bfloat16
+PLAIN, USUAL, SHORT = "plain", "as usual", torch.bfloat16
 DTYPES = {"float32": torch.float32, "bfloat16": SHORT}
 MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
 
@@ -49,16 +52,13 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=2)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="of torch (default: all cores)")
-    parser.add_argument(
-        "--system-allocator", action="store_true", help="leave freed memory to the C library; commands keep it"
-    )
     parser.add_argument("--dice", metavar="BUNDLE", help="also compare its segmentations in bfloat16 and float32")
     parser.add_argument("-o", "--output", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    kept = not options.system_allocator and keep_freed_memory()
     device = torch.device(options.device)
+    kept = device.type == "cpu" and keep_freed_memory()
     report = {
         "machine": f"{platform.machine()}, {_name(device)}, torch {torch.__version__}",
         "threads": torch.get_num_threads(),
@@ -70,7 +70,9 @@ def main() -> None:
         plain = make_network(variant, options.classes)
         for size in options.sizes:
             x = torch.randn(options.batch, 1, size, size)
-            entry = {"variant": variant, "size": size, **compare(plain, x, device, options.rounds)}
+            with usual_process(variant, options.classes, x) if kept else nullcontext() as usual:
+                found = compare(plain, x, device, options.rounds, usual)
+            entry = {"variant": variant, "size": size, **found}
             show(entry)
             report["slices"].append(entry)
         del plain
@@ -96,9 +98,36 @@ def make_network(variant: str, classes: int) -> DinoUNet:
     return network
 
 
+@contextmanager
+def usual_process(variant: str, classes: int, x: Tensor) -> Iterator[Callable[[], float]]:
+    """Gives what has a process of its own send x through the plain network, and returns the seconds that took."""
+    here, there = multiprocessing.Pipe()
+    arguments = (there, variant, classes, x.shape, torch.get_num_threads())
+    process = multiprocessing.get_context("spawn").Process(target=_run_as_usual, args=arguments, daemon=True)
+    process.start()
+
+    def turn() -> float:
+        here.send(True)
+        return here.recv()
+
+    yield turn
+    here.send(False)
+    process.join()
+
+
 @torch.inference_mode()
-def compare(plain: DinoUNet, x: Tensor, device: torch.device, rounds: int) -> dict[str, Any]:
-    """All figures of one variant at one size. x: (B, C, H, W) on the CPU."""
+def _run_as_usual(connection: Connection, variant: str, classes: int, shape: Sequence[int], threads: int) -> None:
+    torch.set_num_threads(threads)
+    network, x = make_network(variant, classes), torch.randn(shape)
+    while connection.recv():
+        connection.send(timed(partial(network, x), x.device))
+
+
+@torch.inference_mode()
+def compare(
+    plain: DinoUNet, x: Tensor, device: torch.device, rounds: int, usual: Callable[[], float] | None
+) -> dict[str, Any]:
+    """All figures of one variant at one size. x: (B, C, H, W) on the CPU; usual: see `usual_process`."""
     operations = count_operations(plain, x.shape)
     networks = {PLAIN: deepcopy(plain).to(device)}
     networks |= {name: optimize(deepcopy(plain).to(device), dtype) for name, dtype in DTYPES.items()}
@@ -112,26 +141,31 @@ def compare(plain: DinoUNet, x: Tensor, device: torch.device, rounds: int) -> di
             networks[PLAIN](x)
 
     turns: dict[str, Callable[[], Any]] = {PLAIN: plain_turn} | {name: partial(networks[name], x) for name in DTYPES}
-    seconds: dict[str, list[float]] = {name: [] for name in turns}
+    seconds: dict[str, list[float]] = {name: [] for name in (*turns, USUAL)}
     rates: dict[str, list[float]] = {name: [] for name in DTYPES}
     for number in range(rounds + 1):
         taken = {name: timed(turn, device) for name, turn in turns.items()}
+        if usual:
+            taken[USUAL] = usual()
         for name, dtype in DTYPES.items():
             rates[name].append(matrix_rate(dtype, device))
         if number:  # the first one warms up
-            for name in turns:
-                seconds[name].append(taken[name])
+            for name, value in taken.items():
+                seconds[name].append(value)
     best = {name: max(values) for name, values in rates.items()}
     of_plain = "bfloat16" if device.type == "cuda" else "float32"
     modes = {}
-    for name in turns:
-        ratios = [theirs / ours for theirs, ours in zip(seconds[PLAIN], seconds[name], strict=True)]
-        median = statistics.median(seconds[name])
+    for name, taken in seconds.items():
+        if not taken:
+            continue
+        median = statistics.median(taken)
         modes[name] = {
             "seconds_per_slice": round(median / len(x), 5),
-            "times_faster_than_plain": round(statistics.median(ratios), 2),
-            "share_of_matrix_rate": round(operations / median / best[of_plain if name == PLAIN else name], 3),
+            "times_faster_than_plain": ratio(seconds[PLAIN], taken),
+            "share_of_matrix_rate": round(operations / median / best[name if name in DTYPES else of_plain], 3),
         }
+        if usual:
+            modes[name]["times_faster_than_usual"] = ratio(seconds[USUAL], taken)
         if name in differences:
             modes[name]["largest_difference_of_logits"] = differences[name]
         if device.type == "cuda":
@@ -142,6 +176,11 @@ def compare(plain: DinoUNet, x: Tensor, device: torch.device, rounds: int) -> di
         "gflop_per_second_of_matrix_products": {name: round(rate / 1e9, 1) for name, rate in best.items()},
         "modes": modes,
     }
+
+
+def ratio(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """How many times faster ours are: the median over the rounds."""
+    return round(statistics.median(one / other for one, other in zip(theirs, ours, strict=True)), 2)
 
 
 def count_operations(network: DinoUNet, shape: Sequence[int]) -> int:
@@ -199,7 +238,9 @@ def show(entry: dict[str, Any]) -> None:
     for name, mode in entry["modes"].items():
         print(
             f"{entry['variant']:>10} {entry['size']:4} {name:9} {mode['seconds_per_slice']:9.4f} s per slice, "
-            f"{mode['times_faster_than_plain']:5.2f} x plain's speed, {mode['share_of_matrix_rate']:6.1%} of the rate, "
+            f"{mode['times_faster_than_plain']:5.2f} x plain's speed, "
+            f"{mode.get('times_faster_than_usual', 0):5.2f} x the usual one, "
+            f"{mode['share_of_matrix_rate']:6.1%} of the rate, "
             f"differs by {mode.get('largest_difference_of_logits', 0.0):.1e}",
             file=sys.stderr,
             flush=True,
