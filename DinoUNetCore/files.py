@@ -3,8 +3,9 @@
 import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,10 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix="-" + path.name, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = _new_file(path.parent, f"-{path.name}")
+        permissions = _permissions(temporary)
         yield temporary
-        give_usual_permissions(temporary)
+        temporary.chmod(permissions)  # whatever the libraries have made of them
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -62,10 +62,26 @@ def reserve(file: BinaryIO, size: int) -> None:
 
 
 def give_usual_permissions(path: Path) -> None:
-    """Let others read a file as the user's umask says; temporary files and safetensors' are their owner's alone."""
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
+    """Let others read a file as the user's umask says; safetensors' are their owner's alone.
+
+    A new file shows what that is. Asking for the umask would mean to set it, for a moment and for all threads.
+    """
+    new = _new_file(path.parent)
+    try:
+        path.chmod(_permissions(new))
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _new_file(folder: Path, ending: str = "") -> Path:
+    """An empty file with a name of its own, and the permissions that every program's new files have there."""
+    path = folder / f"{PARTIAL}{secrets.token_hex(4)}{ending}"
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return path
+
+
+def _permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def remove_partial(folder: Path) -> None:

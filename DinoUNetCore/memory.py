@@ -5,27 +5,30 @@ from contextlib import contextmanager
 
 import torch
 
-from DinoUNetCore.errors import UserError
+from DinoUNetCore.errors import UserError, is_out_of_memory
 
-_WORDS = (
-    "out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED",
-    "std::bad_alloc", "bad allocation", "Failed to allocate memory",
-)  # fmt: skip
-"""Of torch on the CPU and MPS, of C++ libraries (on Windows and elsewhere), and of ITK."""
-
+_OF_ACCELERATORS = ("out of memory", "ALLOC_FAILED")
+"""How torch tells that a GPU has too little memory. Of the computer's own memory nobody says it so."""
 
 _UNLIMITED_MPS = 1.7  # of the recommended memory: torch's own limit
 
 
 class OutOfMemory(UserError):  # noqa: N818 - the field's own words
-    """The device has too little memory, even for a single patch."""
+    """A device has too little memory, even for a single patch.
+
+    device: whose memory it is, the CPU's being the computer's own; None where that is not known.
+    """
+
+    def __init__(self, sentence: str, device: torch.device | None = None):
+        super().__init__(sentence)
+        self.device = device
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether NumPy, ITK or torch could not allocate. Only CUDA has a type for it; the others say it in words."""
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
-    )
+def exhausted(error: BaseException, device: torch.device | None) -> torch.device:
+    """Whose memory ran out, if `is_out_of_memory`: that of the device that torch computes on, or the computer's own."""
+    if device is None or isinstance(error, MemoryError) or not any(words in str(error) for words in _OF_ACCELERATORS):
+        return torch.device("cpu")
+    return device
 
 
 def not_enough(name: str, device: torch.device) -> str:
@@ -42,16 +45,15 @@ def not_enough(name: str, device: torch.device) -> str:
 def told_when_out_of_memory(name: str, device: torch.device | None = None) -> Iterator[None]:
     """Within the block running out of memory becomes OutOfMemory, with its sentence.
 
-    device: that torch computes on; None for the CPU. NumPy's arrays are always in the computer's memory.
+    device: that torch computes on; None for the CPU. Arrays and images are always in the computer's own memory.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if device is None or isinstance(error, MemoryError):
-            device = torch.device("cpu")
-        raise OutOfMemory(not_enough(name, device)) from error
+        where = exhausted(error, device)
+        raise OutOfMemory(not_enough(name, where), where) from error
 
 
 def give_back(device: torch.device) -> None:
@@ -67,11 +69,20 @@ def limit_memory(device: torch.device, gigabytes: float, say: Callable[[str], No
     if device.type == "cuda":
         index = _index(device)
         total = torch.cuda.get_device_properties(index).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / total), index)
+        torch.cuda.set_per_process_memory_fraction(fraction_of(total, gigabytes), index)
     elif device.type == "mps":
-        torch.mps.set_per_process_memory_fraction(min(1.0, gigabytes * 1e9 / torch.mps.recommended_max_memory()))
+        torch.mps.set_per_process_memory_fraction(fraction_of(torch.mps.recommended_max_memory(), gigabytes))
     elif say is not None:
         say("the limit on memory is for GPUs and has no effect on the CPU; there a smaller batch size needs less.")
+
+
+def fraction_of(total: int, gigabytes: float) -> float:
+    """Which part of `total` bytes so many GB (10^9 bytes) are: all of them at most.
+
+    >>> fraction_of(8_000_000_000, 2)
+    0.25
+    """
+    return min(1.0, gigabytes * 1e9 / total)
 
 
 @contextmanager

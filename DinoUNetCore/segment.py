@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _segment(options: Namespace, processes: "Processes") -> None:
-    from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve
+    from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve, precision_on_cpu
     from DinoUNetCore.inference.pipeline import in_three_steps
     from DinoUNetCore.inference.segmenter import Segmenter
     from DinoUNetCore.training.processes import AgreedError
@@ -54,9 +54,15 @@ def _segment(options: Namespace, processes: "Processes") -> None:
     )
 
     def make(on_cpu: bool) -> Segmenter:
-        made = partial(make_segmenter, options.device, precision=options.precision, max_memory=options.max_memory)
+        made = partial(
+            make_segmenter,
+            options.device,
+            precision=options.precision,
+            max_memory=options.max_memory,
+            compile=options.compile,
+        )
         if on_cpu:
-            made = partial(make_segmenter, "cpu")
+            made = partial(make_segmenter, "cpu", precision=precision_on_cpu(options.precision))
         return with_license(made, options.accept_dinov3_license)
 
     allowed = options.device == "auto"
@@ -177,6 +183,7 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--max-memory", type=_gigabytes, metavar="GB", help="of the GPU, at most (default: all that is free)"
     )
+    parser.add_argument("--compile", action="store_true", help="let torch.compile work on the network first (GPU only)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
     parser.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default: auto)"

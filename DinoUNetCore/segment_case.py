@@ -69,13 +69,15 @@ class SegmentCase:
 
         with self._timed():
             image = self._reserve.run(labelled)
-        self._how, self._provenance = _where(self._reserve.segmenter), provenance(self._reserve.segmenter)
+        segmenter = self._reserve.segmenter
+        resampled = options.resample_channels and len(self._case.files) > 1
+        self._how, self._provenance = _where(segmenter), provenance(segmenter, resampled)
         return image
 
     def _output_for(self, volume: "Volume") -> Path:
         """The output, or a volume's file in place of a picture's. UserError where it cannot hold the labels."""
         from DinoUNetCore.inference.cases import as_volume_file
-        from DinoUNetCore.volume.writing import PICTURE_ENDINGS, ending_of, is_writable_ending
+        from DinoUNetCore.volume.writing import PICTURE_ENDINGS, check_color_table, ending_of, is_writable_ending
 
         output = self._output
         if not is_writable_ending(ending_of(output), volume.grid.dimension):
@@ -89,6 +91,8 @@ class SegmentCase:
             raise UserError(
                 f"label values beyond 65535 do not fit into {output}; use --format .nii.gz or name such a file."
             )
+        if not self._options.overwrite:
+            check_color_table(output, self._bundle.labels)
         return output
 
     def write(self, result: "sitk.Image | UserError") -> None:

@@ -51,7 +51,10 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     backbone_help = "hub, random, a file or folder of DINOv3 weights, or timm's name for others"
     add("--backbone", metavar="SOURCE", help=f"{backbone_help} (default: hub; tiny: random)")
     add_license_option(parser)
+    add("--shard-backbone", action="store_true", help="torchrun's processes share out a frozen backbone among them")
     add("--accumulate", type=positive(int), metavar="N", help="take each batch in N parts, to save memory (default: 1)")
+    compile_help = "torch.compile training steps, for minutes: yes, or auto: on CUDA, if that is faster (default: no)"
+    add("--compile", choices=("no", "yes", "auto"), help=compile_help)
     add("--workers", type=whole_number, help="processes that prepare batches (default: by device)")
     add("--threads", type=positive(int), help="CPU threads (default: all)")
     add("--tensorboard", action="store_true", help="also log to RUN/tensorboard, for TensorBoard")
@@ -135,6 +138,7 @@ def _train(
 
     from DinoUNetCore.dataset.preprocessing import prepare_cases
     from DinoUNetCore.training.accuracy_tables import counted
+    from DinoUNetCore.training.backbone_placement import place_together
     from DinoUNetCore.training.loading import places_in_batch
     from DinoUNetCore.training.manifest import write_manifest
     from DinoUNetCore.training.planning import plan_training
@@ -155,12 +159,13 @@ def _train(
         torch.set_num_threads(settings.threads)
     # All that can be wrong is told before anything is written, so that the same command can be given again, mended.
     with progress_bar("reading cases") as progress:
-        planned = processes.first_decides(lambda: plan_training(settings, run_folder.plan, progress))
+        planned = processes.first_decides(lambda: plan_training(settings, run_folder.plan, progress, processes.count))
     dataset, plan = planned.dataset, planned.plan
     training, validation = processes.first_decides(lambda: plan.training_and_validation(settings.fold))
     processes.first_decides(lambda: places_in_batch(plan.batch_size, settings.accumulate, processes))
+    placement = place_together(settings, processes)
     network = processes.first_goes_ahead(
-        lambda: with_license(lambda: make_network(settings, plan, tell, run_folder.path), accept_license)
+        lambda: with_license(lambda: make_network(settings, plan, tell, run_folder.path, placement), accept_license)
     )
     for note in [*plan.warnings, *planned.notes]:
         tell(f"warning: {note}")
@@ -229,7 +234,7 @@ def _measured_bundle(
 ) -> tuple["ModelBundle", dict[str, Any]]:
     """The trained model, and what it does on whole validation cases; its segmentations of these are kept.
 
-    The processes share the cases.
+    The processes share the cases, and wait for each other only where they share the backbone, too.
     """
     from DinoUNetCore.inference.segmenter import Segmenter
     from DinoUNetCore.metrics import summarise
@@ -244,7 +249,7 @@ def _measured_bundle(
         write_label_map(segmentation, run_folder.prediction(name, plan), trainer.labels, overwrite=True)
 
     _, validation = plan.training_and_validation(settings.fold)
-    with progress_bar("measuring whole images") as progress:
+    with progress_bar("measuring whole images") as progress, trainer.network.backbone.together():
         measured = measure_cases(
             Segmenter(bundle, settings.device, precision=settings.precision, network=trainer.network).segment,
             trainer.dataset,

@@ -3,6 +3,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/__init__.py
   DinoUNetCore/allocator.py
   DinoUNetCore/command_line.py
+  DinoUNetCore/compiling.py
   DinoUNetCore/console.py
   DinoUNetCore/crossval.py
   DinoUNetCore/dataset/__init__.py
@@ -97,6 +98,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/network/optimized/decoder.py
   DinoUNetCore/network/optimized/deformable_attention.py
   DinoUNetCore/network/optimized/fapm.py
+  DinoUNetCore/network/optimized/finest.py
   DinoUNetCore/network/optimized/layers.py
   DinoUNetCore/network/spatial_prior.py
   DinoUNetCore/network/variants.py
@@ -112,10 +114,12 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/training/__init__.py
   DinoUNetCore/training/accuracy_tables.py
   DinoUNetCore/training/augmentation_sheet.py
+  DinoUNetCore/training/backbone_placement.py
   DinoUNetCore/training/batch_norm.py
   DinoUNetCore/training/bundling.py
   DinoUNetCore/training/case_overlays.py
   DinoUNetCore/training/checkpoints.py
+  DinoUNetCore/training/compile_memory.py
   DinoUNetCore/training/cross_validation.py
   DinoUNetCore/training/device_room.py
   DinoUNetCore/training/dice_plot.py
@@ -147,6 +151,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/training/settings.py
   DinoUNetCore/training/start.py
   DinoUNetCore/training/step.py
+  DinoUNetCore/training/step_compiler.py
   DinoUNetCore/training/stopwatch.py
   DinoUNetCore/training/targets.py
   DinoUNetCore/training/tensorboard.py
@@ -196,6 +201,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/weights/official_checkpoint.py
   DinoUNetCore/weights/placement.py
   DinoUNetCore/weights/safetensors_header.py
+  DinoUNetCore/weights/sharding.py
   DinoUNetCore/weights/streaming.py
   DinoUNetCore/weights/tensor_files.py
   DinoUNetCore/weights/tensor_stream.py

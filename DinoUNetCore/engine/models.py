@@ -140,7 +140,7 @@ class Models:
             self.release()
             network = _network(bundle, device, precision, loading)
         if network is None:
-            raise OutOfMemory(f"{bundle.name} needs more memory than {device} has free; close other programs.")
+            raise OutOfMemory(f"{bundle.name} needs more memory than {device} has free; close other programs.", device)
         return replace(bundle, tensors={}), network
 
 

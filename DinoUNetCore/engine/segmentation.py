@@ -16,7 +16,7 @@ from DinoUNetCore.engine.job import Job
 from DinoUNetCore.engine.models import Models
 from DinoUNetCore.engine.progress import Loading, Progress
 from DinoUNetCore.engine.refusals import Refusal
-from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve
+from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve, precision_on_cpu
 from DinoUNetCore.inference.postprocessing import count_voxels
 from DinoUNetCore.inference.provenance import chosen_options, precision_name
 from DinoUNetCore.inference.segmenter import Segmenter
@@ -79,7 +79,7 @@ def _segmenter(job: Job, models: Models, sha256: str, device: torch.device, on_c
     options, usual = job.request.options, usual_threads()
     precision = options.precision
     if on_cpu:
-        device, precision = _CPU, "auto"
+        device, precision = _CPU, precision_on_cpu(precision)
         models.release()
     bundle, network = models.network(sha256, device, precision, Loading(job))
     return Segmenter(

@@ -15,7 +15,7 @@ from torch import Tensor
 from DinoUNetCore.inference.blending import Window, blended_features
 from DinoUNetCore.inference.lookahead import one_ahead
 from DinoUNetCore.inference.tiling import mirrored_features, tiles_of
-from DinoUNetCore.memory import OutOfMemory, give_back, is_out_of_memory, not_enough
+from DinoUNetCore.memory import OutOfMemory, exhausted, give_back, is_out_of_memory, not_enough
 
 _PIXELS_AT_ONCE = {"cuda": 16 * 512 * 512, "mps": 4 * 512 * 512, "cpu": 512 * 512}
 """That go through the network at once, unless a batch size is asked for."""
@@ -80,9 +80,10 @@ class Passes:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                where = exhausted(error, self._device)
             if done < wanted.stop:  # outside the except block, which holds on to what was allocated
                 if together * tiles_at_once == 1:
-                    raise OutOfMemory(not_enough(name, self._device))
+                    raise OutOfMemory(not_enough(name, where), where)
                 images = features = of_slice = None
                 self._most = together * tiles_at_once // 2
                 give_back(self._device)

@@ -15,12 +15,11 @@ LONGEST_NAME = 100
 """Of a model, in characters; a bundle may have any, a file's header not."""
 
 
-def provenance(segmenter: "Segmenter") -> dict[str, str]:
-    """What `described` makes of a segmenter's results."""
+def provenance(segmenter: "Segmenter", resample_channels: bool = False) -> dict[str, str]:
+    """What `described` makes of a segmenter's results. resample_channels: see `chosen_options`."""
     bundle = segmenter.bundle
-    return described(
-        bundle.name, bundle.sha256, str(segmenter.device), precision_name(segmenter), chosen_options(segmenter)
-    )
+    options = chosen_options(segmenter, resample_channels)
+    return described(bundle.name, bundle.sha256, str(segmenter.device), precision_name(segmenter), options)
 
 
 def described(model: str, sha256: str, device: str, precision: str, options: str) -> dict[str, str]:
@@ -40,9 +39,11 @@ def precision_name(segmenter: "Segmenter") -> str:
     return str(segmenter.precision).removeprefix("torch.")
 
 
-def chosen_options(segmenter: "Segmenter") -> str:
+def chosen_options(segmenter: "Segmenter", resample_channels: bool = False) -> str:
     """The options that change the labels, by the names that `segment` gives them, as far as they are not the model's
     usual ones: such as "fast mirror planes=axial,coronal no-keep-largest", or nothing.
+
+    resample_channels: whether channels on other grids than the first one's were brought onto that.
     """
     bundle = segmenter.bundle
     options = []
@@ -54,4 +55,8 @@ def chosen_options(segmenter: "Segmenter") -> str:
         options.append(f"planes={','.join(segmenter.planes)}")
     if set(segmenter.keep_largest) != set(bundle.keep_largest):
         options.append("keep-largest" if segmenter.keep_largest else "no-keep-largest")
+    if segmenter.compiled and segmenter.compiled.works:  # rounds in its own way
+        options.append("compile")
+    if resample_channels:
+        options.append("resample-channels")
     return " ".join(options)

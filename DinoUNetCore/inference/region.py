@@ -1,4 +1,7 @@
-"""A part of a volume that is to be segmented, and what of its slices a network has to see for it."""
+"""A part of a volume that is to be segmented, and what of its slices a network has to see for it.
+
+Its labels are those of the whole volume, but where only the largest pieces are kept: those are the largest in the part.
+"""
 
 import math
 from collections.abc import Sequence

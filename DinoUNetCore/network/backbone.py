@@ -1,6 +1,7 @@
 """The backbone: a DINOv3 vision transformer (timm's implementation) of which only patch features are used."""
 
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,6 +50,8 @@ class Backbone(nn.Module):
         self.loaded_sha256: str | None = None  # of the public weights that were loaded,
         self.loaded_licenses: dict[str, str] = {}  # and the texts of their licences by file name
         self.loaded_record: dict | None = None  # the entry "backbone" of a bundle that stores these weights
+        # To be entered by all processes where some may make more passes than others; see `weights.sharding`.
+        self.together: Callable[[], AbstractContextManager[None]] = nullcontext
         self.vit = Eva(
             patch_size=PATCH,
             dynamic_img_size=True,

@@ -32,6 +32,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         self._buffers.update(norm._buffers)
         self.train(norm.training)
 
+    @torch.compiler.disable  # it asks the other processes
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape; B may differ between the processes."""
         if not self.training:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from DinoUNetCore.network.backbone import Backbone
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.variants import Variant
-from DinoUNetCore.weights.placement import TRAINING_RESERVE
+from DinoUNetCore.weights.placement import TRAINING_RESERVE, share_in, size_in
 
 USABLE = 0.85  # of the free memory; the rest is lost to fragments and workspaces of the convolutions
 BACKWARD = 1.15  # what the backward pass needs beside the kept activations, as a factor
@@ -26,6 +27,7 @@ class DeviceRoom:
     """The free memory of a device, counted in patches of one network.
 
     free: bytes. dtype: of autocast (float32: none), in which the matrices of a frozen backbone are kept, too.
+    processes: that train together, and share out a frozen backbone if it is large or shard_backbone says so.
     """
 
     free: int
@@ -33,6 +35,8 @@ class DeviceRoom:
     num_classes: int
     train_backbone: bool | None = None
     dtype: torch.dtype = torch.float32
+    processes: int = 1
+    shard_backbone: bool = False
 
     def patches(self, patch_size: Sequence[int], channels: int) -> int:
         """How many patches of `channels` network inputs fit, beside the network and its optimizer; perhaps 0."""
@@ -45,12 +49,15 @@ class DeviceRoom:
         left = USABLE * self.free - self._network_bytes(network)
         return max(0, int(left / (BACKWARD * kept + losses)))
 
-    def _network_bytes(self, network: nn.Module) -> int:
+    def _network_bytes(self, network: DinoUNet) -> int:
         trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-        frozen = self.dtype.itemsize * sum(p.numel() for p in network.parameters() if not p.requires_grad)
-        if frozen > self.free - TRAINING_RESERVE:  # it will be read from elsewhere in every pass
-            frozen = 0
-        return TRAINED_BYTES * trained + frozen
+        return TRAINED_BYTES * trained + (0 if network.backbone.trainable else self._frozen_bytes(network.backbone))
+
+    def _frozen_bytes(self, backbone: Backbone) -> int:
+        room, kept = self.free - TRAINING_RESERVE, size_in(backbone, self.dtype)
+        if self.processes > 1 and (self.shard_backbone or kept > room):
+            kept = share_in(backbone, self.dtype, self.processes)
+        return kept if kept <= room else 0  # else it will be read from elsewhere in every pass
 
 
 def _kept_for_backward(network: nn.Module, image: torch.Tensor) -> int:

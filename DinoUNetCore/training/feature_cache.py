@@ -41,6 +41,7 @@ class FeatureCache:
         self._features = values.view(shape)
         self._known = torch.zeros(samples, dtype=torch.bool)
 
+    @torch.compiler.disable  # files
     def taps(self, image: Tensor, samples: Tensor) -> list[Tensor]:
         """image: (B, 3, H, W) as `DinoUNet.prepare` gives it; samples: (B,) their numbers, on the CPU
         -> what the backbone makes of them, one (B, dim, H/16, W/16) per tap. Call it under the usual autocast.

@@ -6,7 +6,8 @@
                           "sha256": of all their names and SHA-256
     began_with            SHA-256 of the weights that were there at the start: those of the bundle of --pretrained
                           ("bundle": None without one), and those of the public backbone ("backbone_sha256")
-    sessions              each start of the run: command, program, Python, packages, machine
+    sessions              each start of the run: command, program, Python, packages, machine; "compile": whether
+                          steps were compiled, if that was asked for
 """
 
 import hashlib
@@ -88,6 +89,14 @@ def write_manifest(
     }
     write_json(path, manifest)
     return notes
+
+
+def note_in_session(path: Path, name: str, fact: Any) -> None:
+    """Add to the last session of a manifest what came out later, if there is a manifest."""
+    if path.exists():
+        manifest = _read_manifest(path)
+        manifest["sessions"][-1][name] = fact
+        write_json(path, manifest)
 
 
 def plan_sha256(plan: Plan) -> str:

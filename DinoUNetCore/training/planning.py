@@ -30,13 +30,16 @@ class Planned:
 
 
 def plan_training(
-    settings: Settings, kept_plan: Path | None = None, progress: Callable[[int, int], None] | None = None
+    settings: Settings,
+    kept_plan: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    processes: int = 1,
 ) -> Planned:
     """Find the data set, check all its cases, and make the plan or take the one that is named.
 
     kept_plan: the plan of a training that goes on, if that file exists; its cases are not read again.
-    `progress(done, total)` counts cases. UserErrors: all that is wrong with the data set, together; a plan that does
-    not fit it.
+    `progress(done, total)` counts cases. processes: that will train together. UserErrors: all that is wrong with the
+    data set, together; a plan that does not fit it.
     """
     problems = Problems()
     dataset = read_dataset(settings.dataset, settings.groups, problems)
@@ -66,7 +69,7 @@ def plan_training(
         spacing=list(settings.spacing) if settings.spacing else None,
         patch_size=list(settings.patch_size) if settings.patch_size else None,
         context_slices=settings.context_slices,
-        room=_room(settings, dataset),
+        room=_room(settings, dataset, processes),
     )
     if bundle is not None:
         note_pretrained(plan, bundle, settings.pretrained, taken)
@@ -89,12 +92,18 @@ def _with_plan_of_user(settings: Settings, dataset: Dataset, progress: Callable[
     return Planned(dataset, plan, fingerprint, plan.check_against(dataset, fingerprint))
 
 
-def _room(settings: Settings, dataset: Dataset) -> DeviceRoom | None:
+def _room(settings: Settings, dataset: Dataset, processes: int) -> DeviceRoom | None:
     """The memory of the GPU to train on; None on a CPU, where time is short before memory is."""
     device = choose_device(settings.device)
     if device.type == "cpu":
         return None
     precision = choose_precision(settings.precision, device)
     return DeviceRoom(
-        free_memory(device), settings.variant, scheme_of(dataset).outputs, settings.train_backbone, precision
+        free_memory(device),
+        settings.variant,
+        scheme_of(dataset).outputs,
+        settings.train_backbone,
+        precision,
+        processes,
+        settings.shard_backbone,
     )

@@ -49,7 +49,7 @@ class Processes:
 
     def total(self, tensor: Tensor) -> Tensor:
         """The sum of a tensor over all processes. Differentiable: of what every process makes of it, together."""
-        return tensor if self.count == 1 else _Total.apply(tensor)
+        return tensor if self.count == 1 else _total(tensor)
 
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""
@@ -92,6 +92,20 @@ class Processes:
         self.first_decides(lambda: kept.append(function()))
         return kept[0] if self.first else function()
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within the block a sum over all processes is this one's own part, and none waits for another there."""
+        global _apart
+        _apart = True
+        try:
+            yield
+        finally:
+            _apart = False
+
+    def new_group(self) -> "dist.ProcessGroup":
+        """All of them once more: its messages never mix with those of others."""
+        return dist.new_group(timeout=PATIENCE)
+
     def choose_device(self, name: str) -> torch.device:
         """`device.choose_device`, where "auto" and "cuda" mean a GPU of its own. UserError if there is none."""
         self.first_decides(lambda: str(choose_device(name)))  # what is mistyped is told once
@@ -114,6 +128,14 @@ class Processes:
 ALONE = Processes()
 
 
+_apart = False  # no context variable: autograd has threads of its own
+
+
+@torch.compiler.disable  # compilers may reorder messages, and would know at compile time whether processes are apart
+def _total(tensor: Tensor) -> Tensor:
+    return _Total.apply(tensor)
+
+
 class _Total(torch.autograd.Function):
     """Sum over the processes, forwards and backwards: each of them goes on with the same sum."""
 
@@ -128,7 +150,8 @@ class _Total(torch.autograd.Function):
 
 def _summed(tensor: Tensor) -> Tensor:
     total = tensor.detach().clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
+    if not _apart:
+        dist.all_reduce(total)
     return total
 
 

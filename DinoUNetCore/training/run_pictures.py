@@ -33,15 +33,19 @@ class RunPictures:
             self.write(draw_augmentations, path, trainer.loader.dataset, trainer.scheme, title)
 
     def draw_now_and_then(self) -> None:
-        """Draw how it goes, if that was some time ago."""
-        if self._drawn is None or time.monotonic() - self._drawn > SECONDS_BETWEEN:
-            self.draw()
+        """Draw how it goes, if that was some time ago. All processes call it."""
+        self._draw_if(self._drawn is None or time.monotonic() - self._drawn > SECONDS_BETWEEN)
 
     def draw(self) -> None:
-        """Draw how it goes."""
-        if self._trainer.processes.first:
-            self.write(self._draw)
-        self._drawn = time.monotonic()
+        """Draw how it goes. All processes call it."""
+        self._draw_if(True)
+
+    def _draw_if(self, due: bool) -> None:
+        with self._trainer.network.backbone.together():
+            if due and self._trainer.processes.first:
+                self.write(self._draw)
+        if due:
+            self._drawn = time.monotonic()
 
     def write(self, write: Callable, *arguments) -> None:
         """Call `write`; a file that another program keeps open is no reason to end a training."""

@@ -13,7 +13,7 @@ from DinoUNetCore.weights.dinov3 import comes_from_hub
 from DinoUNetCore.weights.hub import HUB_PREFIX
 
 # May differ when a run is resumed: they change where and how fast it runs, not what is computed.
-FREE_ON_RESUME = {"device", "workers", "threads", "keep_prepared", "tensorboard"}
+FREE_ON_RESUME = {"device", "workers", "threads", "keep_prepared", "tensorboard", "shard_backbone", "compile"}
 FILES = ("dataset", "plan", "groups", "backbone", "pretrained")  # settings that name a file or folder, or may do so
 
 
@@ -44,11 +44,13 @@ class Settings:
     backbone: str | None = None
     pretrained: str | None = None
     train_backbone: bool | None = None
+    shard_backbone: bool = False
     precision: str = "auto"
     seed: int = 12345
     device: str = "auto"
     workers: int | None = None
     threads: int | None = None
+    compile: str = "no"
     keep_prepared: bool = False
     tensorboard: bool = False
     name: str | None = None
@@ -57,6 +59,12 @@ class Settings:
     def backbone_source(self) -> str:
         """Where the backbone's weights come from: "hub", "random" or a file."""
         return self.backbone or ("hub" if VARIANTS[self.variant].timm_model else "random")
+
+    @property
+    def trains_backbone(self) -> bool:
+        """As `DinoUNet` understands it: only a backbone without public weights is trained unasked."""
+        trained = self.train_backbone
+        return VARIANTS[self.variant].timm_model is None if trained is None else trained
 
     @property
     def epochs_asked(self) -> int:

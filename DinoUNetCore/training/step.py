@@ -10,6 +10,7 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.memory import is_out_of_memory
 from DinoUNetCore.training.gradients import GradientMean
 from DinoUNetCore.training.processes import ALONE, Processes
+from DinoUNetCore.training.step_compiler import StepCompiler
 
 MOST_SKIPPED = 10
 """So many batches in a row may give no finite loss or gradient."""
@@ -29,7 +30,7 @@ class Step:
     forward: the network under autocast, of images and what is given beside them. loss: of all processes' parts
     together. clip: largest norm of the gradient. say: takes sentences. parts: into which every batch is split from the
     start. batch_size: patches of a whole batch, of which each process gets its share of each part (`places_in_batch`);
-    None: as many as are given.
+    None: as many as are given. compiler: may compile forward and loss, on the first batch; the network stays as it is.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class Step:
         parts: int = 1,
         processes: Processes = ALONE,
         batch_size: int | None = None,
+        compiler: StepCompiler | None = None,
     ):
         self.network, self.forward, self.loss = network, forward, loss
         self.optimizer, self.scaler, self.clip, self.say = optimizer, scaler, clip, say
         self.parts, self.processes, self.batch_size = parts, processes, batch_size
+        self.compiler, self._loss_of, self._prepared = compiler, self._plain_loss, 0  # parts that the compiler has seen
         self.gradients = GradientMean(network, processes)
         self.skipped = 0  # batches since the last one that counted
         self._statistics = [
@@ -89,6 +92,7 @@ class Step:
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
+                self._compile(batch, before)
                 return self._add_gradients(batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -117,16 +121,30 @@ class Step:
 
     def _add_gradients(self, batch: list[Tensor]) -> float:
         total, whole = 0.0, self.batch_size or len(batch[0])
-        for number in range(self.parts):
-            part, target, *others = (tensor.tensor_split(self.parts)[number] for tensor in batch)
+        for number, part in enumerate(self._parts_of(batch)):
             size = whole // self.parts + (number < whole % self.parts)  # of the part in all processes
-            loss = self.loss(self.forward(part, *others).float(), target[:, None]) * (size / whole)
+            loss = self._loss_of(*part) * (size / whole)
             value = loss.item()
             total += value
             if not math.isfinite(value):
                 return value
             self.gradients.backward(self.scaler.scale(loss), last=number == self.parts - 1)
         return total
+
+    def _parts_of(self, batch: list[Tensor]) -> list[tuple[Tensor, ...]]:
+        return list(zip(*(tensor.tensor_split(self.parts) for tensor in batch), strict=True))
+
+    def _plain_loss(self, images: Tensor, classes: Tensor, *others: Tensor) -> Tensor:
+        return self.loss(self.forward(images, *others).float(), classes[:, None])
+
+    def _compile(self, batch: list[Tensor], before: list[Tensor]) -> None:
+        """Once for each number of parts."""
+        if self.compiler is None or self._prepared == self.parts:
+            return
+        self._loss_of = self.compiler.prepare(self._plain_loss, self._parts_of(batch))
+        self._prepared = self.parts
+        self._restore(before)
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _restore(self, before: list[Tensor]) -> None:
         for buffer, value in zip(self._statistics, before, strict=True):

@@ -33,10 +33,12 @@ from DinoUNetCore.errors import Terminated
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.training.batch_norm import share_batch_norms
 from DinoUNetCore.training.checkpoints import load_checkpoint, random_states, save_checkpoint
+from DinoUNetCore.training.compile_memory import memory_file
 from DinoUNetCore.training.feature_cache import make_feature_cache, stay_the_same
 from DinoUNetCore.training.gradients import send_from_first
 from DinoUNetCore.training.loading import PatchLoader, default_workers, places_in_batch
 from DinoUNetCore.training.losses import make_loss
+from DinoUNetCore.training.manifest import note_in_session
 from DinoUNetCore.training.processes import ALONE, Processes
 from DinoUNetCore.training.recipes import RECIPES
 from DinoUNetCore.training.report import write_log
@@ -44,6 +46,7 @@ from DinoUNetCore.training.run_pictures import RunPictures, epoch_line
 from DinoUNetCore.training.schedule import poly_factor
 from DinoUNetCore.training.settings import Settings
 from DinoUNetCore.training.step import Step
+from DinoUNetCore.training.step_compiler import StepCompiler
 from DinoUNetCore.training.stopwatch import (
     AUGMENTING,
     LEARNING,
@@ -126,6 +129,7 @@ class Trainer:
             settings.accumulate,
             processes,
             plan.batch_size,
+            self._make_compiler(),
         )
         self._position = Position()  # where the epoch stands that is to be gone on with
         self.history: list[dict[str, Any]] = []
@@ -210,6 +214,18 @@ class Trainer:
             load_checkpoint(self.checkpoints / "best.safetensors", self.network)
         self.network.eval()
         self.pictures.draw()
+
+    def _make_compiler(self) -> StepCompiler:
+        def note(outcome: dict[str, Any]) -> None:
+            if self.processes.first:
+                self.pictures.write(note_in_session, self.folder / "manifest.json", "compile", outcome)
+
+        settings, plan = self.settings, self.plan
+        batch = (plan.batch_size, settings.accumulate, self.processes.count)
+        facts = (settings.variant, settings.trains_backbone, plan.patch_size, batch, self.dtype)
+        return StepCompiler(
+            settings.compile, self.network, self.device, self.say, note, self.processes, facts, memory_file()
+        )
 
     def _make_loader(
         self, cases: list[PreparedCase], augmentation: Augmentation | None, batches: int, workers: int

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from DinoUNetCore.errors import UserError
+from DinoUNetCore.errors import UserError, is_out_of_memory
 from DinoUNetCore.volume import dicom
 from DinoUNetCore.volume.checks import check_image, check_kind
 from DinoUNetCore.volume.endings import strip_ending
@@ -142,6 +142,10 @@ def _read_file(path: Path) -> sitk.Image:
         check_kind(size, reader.GetPixelIDValue(), str(path))
         image = reader.Execute()
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise UserError(
+                f"cannot read {path}: this computer has too little free memory; close other programs."
+            ) from error
         raise UserError(
             f"cannot read {path}, which may be damaged: {_reason(error)}; copy or export it again."
         ) from error

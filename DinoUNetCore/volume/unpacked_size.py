@@ -11,8 +11,18 @@ _PACKED = 3
 
 
 def unpacked_bytes(paths: Sequence[Path]) -> int:
-    """Bytes of all voxels of some image files, or folders of a DICOM series (at most). What is no image counts 0."""
-    return sum(_of_folder(path) if path.is_dir() else _of_file(path) for path in paths)
+    """Bytes of all voxels of some image files, or folders of a DICOM series (at most).
+
+    What is no image, or cannot be asked, counts 0.
+    """
+    return sum(map(_of, paths))
+
+
+def _of(path: Path) -> int:
+    try:
+        return _of_folder(path) if path.is_dir() else _of_file(path)
+    except (OSError, RuntimeError):
+        return 0  # reading it will say why
 
 
 def _of_folder(folder: Path) -> int:
@@ -22,9 +32,6 @@ def _of_folder(folder: Path) -> int:
 def _of_file(path: Path) -> int:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-        voxel = sitk.Image([1, 1], reader.GetPixelIDValue(), reader.GetNumberOfComponents())
-    except RuntimeError:
-        return 0  # reading it will say why
+    reader.ReadImageInformation()
+    voxel = sitk.Image([1, 1], reader.GetPixelIDValue(), reader.GetNumberOfComponents())
     return prod(reader.GetSize()) * voxel.GetSizeOfPixelComponent() * voxel.GetNumberOfComponentsPerPixel()

@@ -5,6 +5,7 @@ Slicer offers when the label map is loaded as a segmentation.
 """
 
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from DinoUNetCore.errors import UserError
+from DinoUNetCore.errors import UserError, is_out_of_memory
 from DinoUNetCore.files import atomic_path, write_text
 from DinoUNetCore.volume.endings import ending_of, strip_ending
 from DinoUNetCore.volume.headers import check_file
@@ -20,8 +21,8 @@ from DinoUNetCore.volume.labels import Code, Label
 from DinoUNetCore.volume.volume import Grid, channel_arrays
 
 __all__ = [
-    "PICTURE_ENDINGS", "WRITABLE_ENDINGS", "ending_of", "is_writable_ending", "strip_ending", "terminology_entry",
-    "write_label_map",
+    "PICTURE_ENDINGS", "WRITABLE_ENDINGS", "check_color_table", "ending_of", "is_writable_ending", "strip_ending",
+    "terminology_entry", "write_label_map",
 ]  # fmt: skip
 
 SEGMENTATION_ENDING = ".seg.nrrd"
@@ -56,9 +57,40 @@ def write_label_map(
     NIfTI in the 79 characters of its `descrip`; pictures have no place for it.
 
     Raises UserError naming the file: unwritable ending, values without label or too large for the format, a file that
-    exists (unless `overwrite`), a full disk.
+    exists or another colour table beside it (unless `overwrite`), a full disk, too little memory.
     """
     path = Path(path)
+    try:
+        _write(image, path, labels, overwrite, provenance or {})
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"cannot write {path}: this computer has too little free memory; close other programs."
+        ) from error
+
+
+def check_color_table(path: Path, labels: Sequence[Label]) -> None:
+    """Raise UserError if beside a label map of this name another colour table lies than belongs to the labels."""
+    if ending_of(path).lower() == SEGMENTATION_ENDING:
+        return
+    table = _color_table_file(path)
+    try:
+        differs = table.read_bytes() != color_table(labels, strip_ending(path)).encode()
+    except FileNotFoundError:
+        return
+    except OSError:  # a folder, or a file that may not be read
+        differs = True
+    if differs:
+        raise UserError(
+            f"{table} exists already, and is not the colour table of these labels; choose another name, remove it or "
+            "allow it to be overwritten."
+        )
+
+
+def _write(
+    image: sitk.Image, path: Path, labels: Sequence[Label], overwrite: bool, provenance: Mapping[str, str]
+) -> None:
     ending = ending_of(path).lower()
     if not is_writable_ending(ending, image.GetDimension()):
         choices = [item for item in WRITABLE_ENDINGS if is_writable_ending(item, image.GetDimension())]
@@ -67,6 +99,8 @@ def write_label_map(
         )
     if path.exists() and (path.is_dir() or not overwrite):
         raise UserError(f"{path} exists already; choose another name, remove it or allow it to be overwritten.")
+    if not overwrite:
+        check_color_table(path, labels)
     image = _in_smallest_type(image, path, labels)
     if ending in PICTURE_ENDINGS and image.GetPixelID() == sitk.sitkInt32:
         raise UserError(
@@ -76,25 +110,33 @@ def write_label_map(
         image = _with_segments(image, labels)
     elif provenance:  # a real copy, whose metadata is its own
         image = Grid.of(image).to_image(channel_arrays(image)[0])
-    for key, value in _provenance_fields(provenance or {}, ending).items():
+    for key, value in _provenance_fields(provenance, ending).items():
         image.SetMetaData(key, value)
     with atomic_path(path) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=ending != ".nii")
             complete = _is_complete(temporary, image, ending)
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise OSError(str(error).strip().splitlines()[-1]) from error
         if not complete:
             raise OSError("not everything was written")
     if ending != SEGMENTATION_ENDING:
-        write_text(path.with_name(strip_ending(path) + ".ctbl"), color_table(labels, strip_ending(path)))
+        write_text(_color_table_file(path), color_table(labels, strip_ending(path)))
+
+
+def _color_table_file(path: Path) -> Path:
+    return path.with_name(strip_ending(path) + ".ctbl")
 
 
 def color_table(labels: Sequence[Label], name: str) -> str:
     """The labels as a 3D Slicer colour table; its format has no room for blanks in names."""
-    lines = [f"# Color table file {name}.ctbl", f"# {len(labels) + 1} values", "0 background 0 0 0 0"]
+    lines = [f"# Color table file {_one_line(name)}.ctbl", f"# {len(labels) + 1} values", "0 background 0 0 0 0"]
     for label in sorted(labels, key=lambda label: label.value):
-        lines.append(" ".join([str(label.value), "_".join(label.name.split()), *map(str, label.color), "255"]))
+        lines.append(
+            " ".join([str(label.value), "_".join(_one_line(label.name).split()), *map(str, label.color), "255"])
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -102,9 +144,12 @@ def _provenance_fields(provenance: Mapping[str, str], ending: str) -> dict[str, 
     """What ITK is to write into a file's header."""
     if ending in PICTURE_ENDINGS or not provenance:
         return {}
+    facts = {name: _one_line(fact) for name, fact in provenance.items()}
+    if ending == ".mha":  # what is not ASCII at a value's end is dropped when ITK reads it
+        facts = {name: fact if fact[-1:].isascii() else f'"{fact}"' for name, fact in facts.items()}
     if ending not in (".nii", ".nii.gz"):
-        return {f"DinoUNet.{name}": fact for name, fact in provenance.items()}
-    first, *others = provenance.values()  # the model's name may be long; the rest is kept whole
+        return {f"DinoUNet.{name}": fact for name, fact in facts.items()}
+    first, *others = facts.values()  # the model's name may be long; the rest is kept whole
     rest = "".join(f" {fact}" for fact in others)
     notes = (first[: max(0, NIFTI_NOTES - len(rest))] + rest).strip()[:NIFTI_NOTES]
     return {"ITK_FileNotes": notes.encode("ascii", "replace").decode("ascii")}
@@ -117,7 +162,11 @@ def _is_complete(written: Path, image: sitk.Image, ending: str) -> bool:
             check_file(written)
         elif ending in PICTURE_ENDINGS:
             return np.array_equal(channel_arrays(sitk.ReadImage(str(written)))[0], channel_arrays(image)[0])
-    except (UserError, RuntimeError):
+    except UserError:
+        return False
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         return False
     return True
 
@@ -160,7 +209,7 @@ def _with_segments(image: sitk.Image, labels: Sequence[Label]) -> sitk.Image:
     for number, label in enumerate(sorted(labels, key=lambda label: label.value)):
         described = {
             "ID": f"Segment_{label.value}",
-            "Name": " ".join(label.name.split()),
+            "Name": label.name,
             "NameAutoGenerated": "0",
             "Color": " ".join(f"{part / 255:.6g}" for part in label.color),
             "ColorAutoGenerated": "0",
@@ -171,8 +220,13 @@ def _with_segments(image: sitk.Image, labels: Sequence[Label]) -> sitk.Image:
         }
         for key, value in described.items():
             if value:
-                image.SetMetaData(f"Segment{number}_{key}", value)
+                image.SetMetaData(f"Segment{number}_{key}", _one_line(value))
     return image
+
+
+def _one_line(text: str) -> str:
+    """The text without line ends, and without what no header holds: NUL, which ends it, and halves of characters."""
+    return " ".join("".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text).split())
 
 
 def terminology_entry(label: Label) -> str:

@@ -50,11 +50,31 @@ def stream_backbone(
     StreamedBlocks(backbone.vit.blocks, read, device)
 
 
+def let_come_and_go(blocks: nn.ModuleList, take: Callable[[int], Block]) -> None:
+    """Give each block of a sequence the weights `take(index)` just before it runs, and let go of them after it.
+
+    It works through forward hooks, which keep `take` alive. No gradients: blocks have no weights once they have run.
+    """
+    for index, block in enumerate(blocks):
+        _let_go(block.requires_grad_(False))
+        block.register_forward_pre_hook(lambda block, _, index=index: _give(block, take(index)))
+        block.register_forward_hook(lambda block, *_: _let_go(block))
+
+
+def _give(block: nn.Module, tensors: Block) -> None:
+    for name, tensor in tensors.items():
+        assign_tensor(block, name, tensor)
+
+
+def _let_go(block: nn.Module) -> None:
+    for name, parameter in list(block.named_parameters()):
+        assign_tensor(block, name, parameter.to("meta"))
+
+
 class StreamedBlocks:
     """Fetches the weights of each block of a sequence just before it runs, and lets go of them after it.
 
-    While one block computes, a thread fetches the next one (after the last, the first: for the next image). It works
-    through forward hooks, which keep it alive. No gradients: the blocks have no weights once they have run.
+    While one block computes, a thread fetches the next one (after the last, the first: for the next image).
 
     read: the weights of block i by name, in the computer's memory.
     """
@@ -64,12 +84,9 @@ class StreamedBlocks:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="backbone-blocks")
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._next: tuple[int, Future] | None = None
-        for index, block in enumerate(blocks):
-            self._after(block.requires_grad_(False))
-            block.register_forward_pre_hook(lambda block, _, index=index: self._before(block, index))
-            block.register_forward_hook(lambda block, *_: self._after(block))
+        let_come_and_go(blocks, self._take)
 
-    def _before(self, block: nn.Module, index: int) -> None:
+    def _take(self, index: int) -> Block:
         if self._next is None or self._next[0] != index:  # the first pass, or the last one was broken off
             self._fetch(index)
         fetched, self._next = self._next[1], None
@@ -80,12 +97,7 @@ class StreamedBlocks:
             now.wait_event(copied)
             for tensor in tensors.values():
                 tensor.record_stream(now)  # its memory must not be given to the next block before this one has run
-        for name, tensor in tensors.items():
-            assign_tensor(block, name, tensor)
-
-    def _after(self, block: nn.Module) -> None:
-        for name, parameter in list(block.named_parameters()):
-            assign_tensor(block, name, parameter.to("meta"))
+        return tensors
 
     def _fetch(self, index: int) -> None:
         self._next = (index, self._thread.submit(self._copy, index))
@@ -100,5 +112,3 @@ class StreamedBlocks:
             copied.record(self._stream)
         copied.synchronize()  # in this thread: what was read from disk must outlive its copying
         return moved, copied
-
-

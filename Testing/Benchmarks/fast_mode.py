@@ -53,11 +53,14 @@ def main() -> None:
         for mode in ("plain", "fast")
     }
     cases = phantoms(bundle, options.phantoms) if options.phantoms else labelled(bundle, options)
+    measured = compare(segmenters, cases)
+    if not measured["cases"]:
+        parser.error("none of the images has a label map of its name; name folders of the same cases")
     report = {
         "model": bundle.name,
         "device": str(segmenters["plain"].device),
         "threads": torch.get_num_threads(),
-        **compare(segmenters, cases),
+        **measured,
     }
     text = json.dumps(report, indent=2)
     print(text)
@@ -82,7 +85,7 @@ def labelled(bundle: ModelBundle, options: argparse.Namespace) -> Iterator[Case]
 
 
 def compare(segmenters: Mapping[str, Segmenter], cases: Iterator[Case]) -> dict[str, Any]:
-    """Results per mode, and how they differ from the first one's."""
+    """Results per mode, and how they differ from the first one's: None where no case has a label to measure."""
     measured: dict[str, dict[str, dict]] = {mode: {} for mode in segmenters}
     slices, seconds = dict.fromkeys(segmenters, 0), dict.fromkeys(segmenters, 0.0)
     for number, (name, volume, truth) in enumerate(cases):
@@ -102,7 +105,7 @@ def compare(segmenters: Mapping[str, Segmenter], cases: Iterator[Case]) -> dict[
             )
     modes = {
         mode: {
-            **{metric: round(summarise(results)["mean"][metric], 4) for metric in ("dice", "hd95")},
+            **{metric: _rounded(summarise(results)["mean"][metric], 4) for metric in ("dice", "hd95")},
             "slices": slices[mode],
             "seconds": round(seconds[mode], 2),
         }
@@ -114,10 +117,10 @@ def compare(segmenters: Mapping[str, Segmenter], cases: Iterator[Case]) -> dict[
         "modes": modes,
         f"against {first}": {
             mode: {
-                "dice": round(modes[mode]["dice"] - modes[first]["dice"], 4),
-                "dice_of_worst_case": round(min(_differences(measured[mode], measured[first])), 4),
-                "slices": round(modes[mode]["slices"] / modes[first]["slices"], 3),
-                "seconds": round(modes[mode]["seconds"] / modes[first]["seconds"], 3),
+                "dice": _rounded(_difference(modes[mode]["dice"], modes[first]["dice"]), 4),
+                "dice_of_worst_case": _rounded(min(_differences(measured[mode], measured[first]), default=None), 4),
+                "slices": _rounded(slices[mode] / slices[first] if slices[first] else None, 3),
+                "seconds": _rounded(seconds[mode] / seconds[first] if seconds[first] else None, 3),
             }
             for mode in others
         },
@@ -125,11 +128,19 @@ def compare(segmenters: Mapping[str, Segmenter], cases: Iterator[Case]) -> dict[
 
 
 def _differences(results: Mapping[str, dict], others: Mapping[str, dict]) -> Iterator[float]:
-    """In every case's Dice, where it has any of the labels."""
+    """In every case's Dice, where both have any of the labels."""
     for name, case in results.items():
-        dice = mean(label["dice"] for label in case.values())
-        if dice is not None:
-            yield dice - mean(label["dice"] for label in others[name].values())
+        difference = _difference(*(mean(label["dice"] for label in labels.values()) for labels in (case, others[name])))
+        if difference is not None:
+            yield difference
+
+
+def _difference(number: float | None, other: float | None) -> float | None:
+    return None if number is None or other is None else number - other
+
+
+def _rounded(number: float | None, digits: int) -> float | None:
+    return None if number is None else round(number, digits)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 import errno
 import os
 import sys
+import threading
 
 import pytest
 
 from DinoUNetCore.errors import UserError
-from DinoUNetCore.files import atomic_path, read_json, write_json, write_text
+from DinoUNetCore.files import atomic_path, give_usual_permissions, read_json, write_json, write_text
 
 
 def names(folder) -> list[str]:
@@ -69,6 +70,33 @@ def test_others_may_read_the_file_as_the_umask_says(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+def test_files_that_others_make_meanwhile_keep_their_permissions(tmp_path):
+    written, ended = tmp_path / "a.txt", threading.Event()
+    write_text(written, "text")
+
+    def keep_asking():
+        while not ended.is_set():
+            give_usual_permissions(written)
+
+    old = os.umask(0o027)
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    try:
+        modes = set()
+        for number in range(3000):
+            other = tmp_path / f"{number}.txt"
+            os.close(os.open(other, os.O_CREAT | os.O_WRONLY, 0o666))
+            modes.add(other.stat().st_mode & 0o777)
+            other.unlink()
+    finally:
+        ended.set()
+        asking.join()
+        os.umask(old)
+    assert modes == {0o640} == {written.stat().st_mode & 0o777}
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_text_is_utf8_with_the_same_line_ends_everywhere(tmp_path):

@@ -246,7 +246,9 @@ def test_channels_on_other_grids_need_an_option(random_bundle, tmp_path, capsys)
     assert "t2.nii.gz" in sentence
     assert "--resample-channels" in sentence
     segment(tmp_path / "two", *arguments[2:], "--resample-channels")
-    assert sitk.ReadImage(str(tmp_path / "out.mha")).GetSize() == (40, 30, 3)
+    written = sitk.ReadImage(str(tmp_path / "out.mha"))
+    assert written.GetSize() == (40, 30, 3)
+    assert written.GetMetaData("DinoUNet.Options") == "resample-channels"
 
 
 def test_all_options_together(model, tmp_path):

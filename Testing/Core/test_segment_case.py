@@ -12,6 +12,7 @@ from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.cases import InputCase
 from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve
 from DinoUNetCore.inference.segmenter import Segmenter
+from DinoUNetCore.memory import OutOfMemory
 from DinoUNetCore.segment_case import SegmentCase
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -80,6 +81,37 @@ def test_label_values_that_a_picture_cannot_hold_are_told_before_the_work(make, 
     with pytest.raises(UserError, match="beyond 65535 do not fit"):
         case.segment(case.read())
     assert not (tmp_path / "out").exists()
+
+
+def test_another_colour_table_in_the_way_is_told_before_the_work(make, tmp_path):
+    table = tmp_path / "out" / "scan.ctbl"
+    table.parent.mkdir()
+    table.write_text("the user's own", encoding="utf-8")
+    case = make(image_of(smooth((3, 40, 36))))
+    with pytest.raises(UserError, match=r"scan\.ctbl exists already"):
+        case.segment(case.read())
+    steps(make(image_of(smooth((3, 40, 36))), overwrite=True))
+    assert "one" in table.read_text(encoding="utf-8")
+
+
+def test_after_the_cpu_could_not_take_over_each_case_is_told_so(make, random_bundle, capsys):
+    bundle = random_bundle()
+
+    class OnSmallGpu(Segmenter):
+        def segment(self, volume, progress=None, probabilities=None):
+            raise OutOfMemory("scan needs more memory than cuda has free.", torch.device("cuda"))
+
+    def make_segmenter(on_cpu):
+        if on_cpu:
+            raise OutOfMemory("random needs more memory than this computer has free; choose a smaller model.")
+        return OnSmallGpu(bundle, "cpu")
+
+    small = CpuInReserve(make_segmenter, torch.device("cuda"), lambda sentence: None)
+    cases = [make(image_of(smooth((3, 40, 36))), reserve=small) for _ in range(2)]
+    for case in cases:
+        steps(case)
+        assert "more memory than this computer has" in case.failure
+    assert capsys.readouterr().err.count("error: random needs") == 2
 
 
 def test_why_a_case_among_others_failed_is_said_at_once_and_that_of_a_single_one_is_kept_for_the_end(make, capsys):

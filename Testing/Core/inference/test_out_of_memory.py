@@ -8,9 +8,10 @@ import torch
 from out_of_memory import CPU, CUDA, OutOfMemoryAt
 from smooth_images import image_of, smooth, values
 
-from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.inference.cpu_in_reserve import CpuInReserve, precision_on_cpu
 from DinoUNetCore.inference.segmenter import Segmenter
-from DinoUNetCore.memory import OutOfMemory, told_when_out_of_memory
+from DinoUNetCore.memory import OutOfMemory, fraction_of, told_when_out_of_memory
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,6 +78,27 @@ def test_arrays_that_no_memory_holds_are_told_in_a_sentence():
         torch.empty(1 << 60, dtype=torch.uint8)
 
 
+@pytest.mark.parametrize(
+    ("error", "whose"),
+    [
+        (CUDA, "cuda"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "cuda"),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1.00 GB, max allowed: 1.00 GB)."), "cuda"),
+        (CPU, "cpu"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."), "cpu"),
+        (RuntimeError("Exception thrown in SimpleITK ConnectedComponent: Failed to allocate memory for image."), "cpu"),
+        (RuntimeError("std::bad_alloc"), "cpu"),
+        (MemoryError(), "cpu"),
+    ],
+)
+def test_it_is_told_whose_memory_ran_out(error, whose):
+    for device in (torch.device("cuda"), None):
+        with pytest.raises(OutOfMemory) as caught, told_when_out_of_memory("the scan", device):
+            raise error
+        assert caught.value.device == torch.device(whose if device else "cpu")
+        assert ("this computer" in str(caught.value)) == (caught.value.device.type == "cpu")
+
+
 def test_other_errors_stay_what_they_are():
     with pytest.raises(RuntimeError, match="shapes"), told_when_out_of_memory("the scan"):
         raise RuntimeError("shapes do not fit")
@@ -110,6 +132,56 @@ def test_the_cpu_takes_over_from_a_gpu_that_is_too_small_and_says_so(when):
     assert len(said) == 1 and said[0].startswith("cuda has too little free memory")
 
 
+@pytest.mark.parametrize("when", ["built", "used"])
+def test_the_cpu_does_not_take_over_where_its_own_memory_ran_out(when):
+    def make(on_cpu):
+        assert not on_cpu
+        if when == "built":
+            raise OutOfMemory("the model needs more memory", torch.device("cpu"))
+        return Small("cuda")
+
+    def arrays(segmenter):
+        with told_when_out_of_memory("the scan", segmenter.device):
+            np.empty(1 << 60, np.uint8)
+
+    with pytest.raises(OutOfMemory, match="needs more memory"):
+        CpuInReserve(make, torch.device("cuda"), print).run(arrays)
+
+
+def test_where_the_cpu_cannot_take_over_either_each_case_is_told_why():
+    made = []
+
+    def make(on_cpu):
+        made.append(on_cpu)
+        if on_cpu:
+            raise OutOfMemory("the model needs more memory than this computer has", torch.device("cpu"))
+        return Small("cuda")
+
+    def too_much(segmenter):
+        raise OutOfMemory("too small", segmenter.device)
+
+    reserve = CpuInReserve(make, torch.device("cuda"), lambda sentence: None)
+    for _ in range(3):
+        with pytest.raises(OutOfMemory, match="the model needs") as caught:
+            reserve.run(too_much)
+    with pytest.raises(OutOfMemory, match="the model needs"):
+        _ = reserve.segmenter
+    assert made == [False, True] and caught.value.device == torch.device("cpu")
+
+
+def test_a_model_for_which_no_device_has_room_is_told_at_once():
+    def make(on_cpu):
+        raise OutOfMemory("the CPU is too small" if on_cpu else "cuda is too small")
+
+    with pytest.raises(UserError, match="the CPU is too small"):
+        CpuInReserve(make, torch.device("cuda"), lambda sentence: None)
+
+
+def test_the_cpu_keeps_the_precision_that_was_asked_for_where_it_has_it(bundle):
+    for asked, expected in (("bfloat16", torch.bfloat16), ("float32", torch.float32), ("float16", torch.float32)):
+        assert Segmenter(bundle, "cpu", precision=precision_on_cpu(asked)).precision == expected
+
+
 @pytest.mark.parametrize(("device", "allowed"), [("cpu", True), ("cuda", False)])
 def test_nobody_takes_over_from_the_cpu_or_a_device_that_was_named(device, allowed):
     def too_much(segmenter):
@@ -118,6 +190,11 @@ def test_nobody_takes_over_from_the_cpu_or_a_device_that_was_named(device, allow
     reserve = CpuInReserve(lambda on_cpu: Small(device), torch.device(device), print, allowed)
     with pytest.raises(OutOfMemory, match="the scan"):
         reserve.run(too_much)
+
+
+def test_a_limit_is_a_part_of_a_gpu_s_memory_and_all_of_it_at_most():
+    total = 24 * 10**9
+    assert [fraction_of(total, gigabytes) for gigabytes in (6, 12.0, 24, 100)] == [0.25, 0.5, 1.0, 1.0]
 
 
 def test_a_limit_for_a_gpu_is_said_to_have_no_effect_on_the_cpu(random_bundle):

@@ -48,5 +48,10 @@ def test_leaving_out_the_models_own_rule_is_noted(random_bundle):
     assert "Options" not in provenance(Segmenter(bundle, "cpu"))
 
 
+def test_channels_brought_onto_another_grid_are_noted(bundle):
+    assert provenance(Segmenter(bundle, "cpu"), resample_channels=True)["Options"] == "resample-channels"
+    assert provenance(Segmenter(bundle, "cpu", mirror=True), True)["Options"] == "mirror resample-channels"
+
+
 def test_a_short_precision_is_noted(bundle):
     assert provenance(Segmenter(bundle, "cpu", precision="bfloat16"))["Precision"] == "bfloat16"

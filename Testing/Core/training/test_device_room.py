@@ -33,6 +33,17 @@ def test_a_trained_backbone_and_many_classes_take_more_and_short_numbers_less():
     assert DeviceRoom(16 * GB, "small", 3, dtype=torch.bfloat16).patches((256, 256), 3) > usual
 
 
+def test_a_frozen_backbone_that_is_shared_out_leaves_room_for_more():
+    def patches(free, **options):
+        return DeviceRoom(free * GB, "huge_plus", 3, dtype=torch.bfloat16, **options).patches((256, 256), 3)
+
+    whole = patches(24)
+    assert patches(24, processes=4) == whole  # it has room, so nobody shares it unasked
+    assert patches(24, processes=4, shard_backbone=True) > whole
+    assert patches(24, processes=1, shard_backbone=True) == whole
+    assert patches(7, processes=4) < patches(7)  # where it has none, a share is kept instead of nothing
+
+
 def test_the_authors_batch_fits_into_the_memory_of_a_usual_gpu():
     assert DeviceRoom(24 * GB, "small", 5, dtype=torch.bfloat16).patches((512, 512), 1) >= 13
 

@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -336,3 +338,33 @@ def test_in_pixels_pictures_are_channels_of_one_volume_whatever_resolution_they_
 def test_pictures_are_told_by_their_ending():
     assert all(map(is_picture, ("a.png", "B.TIF", Path("x") / "c.ome.tiff", "d.jpeg", ".bmp")))
     assert not any(map(is_picture, ("a.nii.gz", "b.nrrd", "c.mha", "d.dcm", "png", Path("folder"))))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs a limit on memory, and what is taken of it")
+@pytest.mark.parametrize("ending", [".nii.gz", ".mha"])
+def test_too_little_memory_is_not_taken_for_a_damaged_file(tmp_path, ending):
+    path = write(tmp_path / f"large{ending}", np.zeros((64, 512, 512), np.int16), compress=True)
+    small = write(tmp_path / f"small{ending}", compress=True)
+    program = f"""
+import re, resource
+from pathlib import Path
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.volume.reading import read_image
+read_image({str(small)!r})  # loads what it needs
+taken = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (taken + (16 << 20),) * 2)
+try:
+    read_image({str(path)!r})
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    sentence = f"cannot read {path}: this computer has too little free memory; close other programs.\n"
+    assert done.stdout == sentence

@@ -1,5 +1,7 @@
 """The size of images in memory, from their headers."""
 
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -33,3 +35,19 @@ def test_a_folder_is_as_large_as_its_files_unpacked(tmp_path):
 def test_what_is_no_image_has_no_size(tmp_path):
     (tmp_path / "scan.nii.gz").write_bytes(b"this is no image")
     assert unpacked_bytes([tmp_path / "scan.nii.gz", tmp_path / "missing.nrrd"]) == 0
+
+
+def test_what_cannot_be_asked_has_no_size(tmp_path):
+    assert unpacked_bytes([tmp_path / ("n" * 300)]) == 0  # no name may be so long: every question about it fails
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="permissions are a POSIX matter here")
+def test_a_folder_that_may_not_be_read_has_no_size(tmp_path):
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o000)
+    user = os.geteuid()
+    os.seteuid(user or 65534)  # root may read everything
+    try:
+        assert unpacked_bytes([folder]) == 0
+    finally:
+        os.seteuid(user)

@@ -145,6 +145,26 @@ def test_existing_files_are_kept_unless_told(tmp_path):
     assert read_label_map(tmp_path / "x.nii.gz").GetSize() == (7, 6, 5)
 
 
+@pytest.mark.parametrize("content", [b"the user's own", None])
+def test_a_colour_table_of_other_labels_is_kept_unless_told(tmp_path, content):
+    table = tmp_path / "x.ctbl"
+    table.write_bytes(content) if content else table.mkdir()
+    with pytest.raises(UserError, match=r"x\.ctbl exists already"):
+        write_label_map(label_map(), tmp_path / "x.nii.gz", LABELS)
+    assert sorted(tmp_path.iterdir()) == [table]
+    write_label_map(label_map(), tmp_path / "x.seg.nrrd", LABELS)  # which has none
+    if content:
+        assert table.read_bytes() == content
+        write_label_map(label_map(), tmp_path / "x.nii.gz", LABELS, overwrite=True)
+        assert b"liver" in table.read_bytes()
+
+
+def test_formats_of_one_label_map_share_a_colour_table(tmp_path):
+    for ending in (".nii.gz", ".nrrd", ".mha"):
+        write_label_map(label_map(), tmp_path / f"x{ending}", LABELS)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_values_and_labels_must_belong_together(tmp_path):
     assert "without a label (7)" in refused(tmp_path, "x.nrrd", labels=LABELS[:2])
     assert "value of its own" in refused(tmp_path, "x.nrrd", labels=[*LABELS, Label("again", 7, (1, 2, 3))])
@@ -185,6 +205,38 @@ except UserError as error:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs a limit on memory, and what is taken of it")
+@pytest.mark.parametrize("ending", [".mha", ".seg.nrrd"])
+def test_too_little_memory_is_told_as_such_and_leaves_nothing(tmp_path, ending):
+    program = f"""
+import re, resource
+from pathlib import Path
+import numpy as np, SimpleITK as sitk
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.volume.labels import default_labels
+from DinoUNetCore.volume.writing import write_label_map
+labels, path = default_labels(dict(a=1, b=2)), Path({str(tmp_path / ("x" + ending))!r})
+write_label_map(sitk.Image([4, 4, 4], sitk.sitkUInt8), path, labels)  # loads what it needs
+path.unlink()
+path.with_name("x.ctbl").unlink(missing_ok=True)
+image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 3, (64, 512, 512), dtype=np.uint8))
+taken = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) << 10
+resource.setrlimit(resource.RLIMIT_AS, (taken + (8 << 20),) * 2)
+try:
+    write_label_map(image, path, labels)
+except UserError as error:
+    print(error)
+"""
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == (
+        f"cannot write {tmp_path / ('x' + ending)}: this computer has too little free memory; close other programs.\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("name", "stem"),
     [
@@ -215,6 +267,31 @@ def test_how_a_label_map_was_made_stands_in_its_header(tmp_path, ending):
     assert not image.GetMetaDataKeys()  # what was given stays as it was
 
 
+@pytest.mark.parametrize("ending", [".seg.nrrd", ".nrrd", ".mha"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Leber–Größe", "Leber–Größe"),
+        ("a = b := c", "a = b := c"),
+        ("one\0two\nthree", "one two three"),  # NUL ends a value, a line end the field
+        ("half \ud800 of a character", "half of a character"),
+        ("脾臓", "脾臓"),
+    ],
+)
+def test_any_model_and_label_name_comes_back(tmp_path, ending, name, expected):
+    labels = [Label(name, 1, (1, 2, 3)), *LABELS[1:]]
+    write_label_map(label_map(), tmp_path / f"x{ending}", labels, provenance={"Model": name, "Options": "fast"})
+    written = sitk.ReadImage(str(tmp_path / f"x{ending}"))
+    assert np.array_equal(sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(label_map()))
+    quoted = ending == ".mha" and name == "脾臓"
+    assert written.GetMetaData("DinoUNet.Model") == (f'"{expected}"' if quoted else expected)
+    assert written.GetMetaData("DinoUNet.Options") == "fast"
+    if ending == ".seg.nrrd":
+        assert written.GetMetaData("Segment0_Name") == expected
+    else:
+        assert "_".join(expected.split()) in (tmp_path / "x.ctbl").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
 @pytest.mark.parametrize(
     ("facts", "expected"),
@@ -222,6 +299,7 @@ def test_how_a_label_map_was_made_stands_in_its_header(tmp_path, ending):
         (MADE_BY, "Gr??e ?? 2 0123456789ab cuda bfloat16 fast"),
         ({**MADE_BY, "Model": "m" * 100}, "m" * 47 + " 0123456789ab cuda bfloat16 fast"),
         ({"Model": "m", "Options": "o" * 100}, "o" * 79),
+        ({**MADE_BY, "Model": "a\0b\ud800"}, "a b 0123456789ab cuda bfloat16 fast"),
         ({}, ""),
     ],
 )
