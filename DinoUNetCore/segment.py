@@ -54,13 +54,7 @@ def _segment(options: Namespace, processes: "Processes") -> None:
     )
 
     def make(on_cpu: bool) -> Segmenter:
-        made = partial(
-            make_segmenter,
-            options.device,
-            precision=options.precision,
-            max_memory=options.max_memory,
-            compile=options.compile,
-        )
+        made = partial(make_segmenter, options.device, precision=options.precision, max_memory=options.max_memory)
         if on_cpu:
             made = partial(make_segmenter, "cpu", precision=precision_on_cpu(options.precision))
         return with_license(made, options.accept_dinov3_license)
@@ -183,7 +177,6 @@ def _parse(arguments: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--max-memory", type=_gigabytes, metavar="GB", help="of the GPU, at most (default: all that is free)"
     )
-    parser.add_argument("--compile", action="store_true", help="let torch.compile work on the network first (GPU only)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads (default: all)")
     parser.add_argument(
         "--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(default: auto)"

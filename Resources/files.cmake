@@ -3,7 +3,6 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/__init__.py
   DinoUNetCore/allocator.py
   DinoUNetCore/command_line.py
-  DinoUNetCore/compiling.py
   DinoUNetCore/console.py
   DinoUNetCore/crossval.py
   DinoUNetCore/dataset/__init__.py
@@ -120,6 +119,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/training/case_overlays.py
   DinoUNetCore/training/checkpoints.py
   DinoUNetCore/training/compile_memory.py
+  DinoUNetCore/training/compiling.py
   DinoUNetCore/training/cross_validation.py
   DinoUNetCore/training/device_room.py
   DinoUNetCore/training/dice_plot.py

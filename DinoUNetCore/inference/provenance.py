@@ -55,8 +55,6 @@ def chosen_options(segmenter: "Segmenter", resample_channels: bool = False) -> s
         options.append(f"planes={','.join(segmenter.planes)}")
     if set(segmenter.keep_largest) != set(bundle.keep_largest):
         options.append("keep-largest" if segmenter.keep_largest else "no-keep-largest")
-    if segmenter.compiled and segmenter.compiled.works:  # rounds in its own way
-        options.append("compile")
     if resample_channels:
         options.append("resample-channels")
     return " ".join(options)

@@ -16,7 +16,6 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
-from DinoUNetCore.compiling import Compiled
 from DinoUNetCore.device import choose_device, choose_precision, matrix_dtype
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.inference.every_second import EverySecondSlice, SlicesBetween
@@ -61,11 +60,8 @@ class Segmenter:
             the batch is halved until it fits.
         network: a network on this device, to use in place of the bundle's stored one: while it is trained, or one that
             `optimize` has made, which computes in its own precision.
-        compile: let torch.compile work on the network first, which takes minutes; without effect on the CPU, where it
-            gained nothing, and where it fails.
         progress: progress(done, total) in bytes while a backbone is downloaded.
-        say: takes a sentence if the backbone is too large for the device, and what that costs, or why it runs without
-            torch.compile.
+        say: takes a sentence if the backbone is too large for the device, and what that costs.
 
     Raises UserError for an unknown device, for planes that the model does not know, and for a bundle whose network
     cannot be built; OutOfMemory where the device cannot hold it.
@@ -85,7 +81,6 @@ class Segmenter:
         precision: str = "auto",
         max_memory: float | None = None,
         network: DinoUNet | None = None,
-        compile: bool = False,
         progress: Progress | None = None,
         say: Callable[[str], None] | None = None,
     ):
@@ -117,12 +112,7 @@ class Segmenter:
         self.keep_largest: list[int] = bundle.keep_largest if keep_largest is None else asked  # label values
         batch = None if batch_size == "auto" else batch_size
         features = partial(_features_of, network, self.precision, self.device)
-        self.compiled = None
-        if compile and self.device.type != "cpu":
-            self.compiled = Compiled(features, say or _silent)
-        elif compile and say is not None:
-            say("torch.compile makes nothing faster on a CPU, so the network runs without it.")
-        self._passes = Passes(self.compiled or features, bundle.patch_size, self.mirror_axes, self.device, batch)
+        self._passes = Passes(features, bundle.patch_size, self.mirror_axes, self.device, batch)
         dtype = next(d for d in (np.uint8, np.uint16, np.int32) if max(bundle.label_values) <= np.iinfo(d).max)
         self._values = np.array(bundle.label_values, dtype=dtype)  # the background's first
 
@@ -299,10 +289,6 @@ def _features_of(network: DinoUNet, precision: torch.dtype, device: torch.device
         return network.features(tiles)
     with torch.autocast(device.type, precision):
         return network.features(tiles)
-
-
-def _silent(sentence: str) -> None:
-    """For who does not want to be told."""
 
 
 def _chosen_planes(bundle: ModelBundle, planes: Sequence[str] | None) -> list[str]:

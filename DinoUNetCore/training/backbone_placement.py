@@ -29,7 +29,8 @@ def place_together(
     with torch.device("meta"):
         backbone = Backbone(variant.vit, variant.taps)
     precision = choose_precision(settings.precision, device)
-    choose = partial(choose_placement, backbone, device, precision, TRAINING_RESERVE, free=partial(_part_of_free, free))
+    part_of_free = partial(_part_of_free, free, device)
+    choose = partial(choose_placement, backbone, device, precision, TRAINING_RESERVE, free=part_of_free)
     if processes.count == 1:
         return choose()
     wanted = set(processes.gather(choose(processes=processes.count).where))
@@ -38,9 +39,11 @@ def place_together(
     return choose()
 
 
-def _part_of_free(free: Callable[[torch.device], int], device: torch.device) -> int:
+def _part_of_free(free: Callable[[torch.device], int], computes_on: torch.device, device: torch.device) -> int:
     """What a device has free for one process; those on one computer share its memory, each has a GPU of its own."""
     if device.type == "cuda":
         return free(device)
     on_this_computer = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if computes_on.type == "cuda":  # blocks wait there, nothing else
+        return free(device) // on_this_computer
     return TRAINING_RESERVE + (free(device) - TRAINING_RESERVE) // on_this_computer

@@ -19,12 +19,14 @@ class GradientMean:
     torch's DistributedDataParallel does the same, but wants every parameter to get a gradient (the heads of the coarser
     stages get none) and each batch to come to its backward pass (those without a finite loss do not).
 
-    The processes' gradients must become ready in the same order, as they do in equal networks.
+    overlaps: whether gradients are sent while others are still computed. For that they must become ready in the same
+    order in all processes, as they do in equal networks; not where some processes may run what was compiled.
     """
 
     def __init__(self, network: nn.Module, processes: Processes):
         self.processes = processes
-        self.listening = False
+        self.listening, self.overlaps = False, True
+        self._order = {parameter: number for number, parameter in enumerate(network.parameters())}
         self._ready: list[Tensor] = []  # parameters with new gradients, not sent yet
         self._sent: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
         if processes.count > 1:
@@ -35,10 +37,12 @@ class GradientMean:
     def _collect(self, parameter: Tensor) -> None:
         if self.listening:
             self._ready.append(parameter)
-            if sum(one.numel() for one in self._ready) >= BUCKET:
+            if self.overlaps and sum(one.numel() for one in self._ready) >= BUCKET:
                 self._send()
 
     def _send(self) -> None:
+        if not self.overlaps:
+            self._ready.sort(key=self._order.__getitem__)
         numbers = torch.cat([parameter.grad.flatten() for parameter in self._ready])
         self._sent.append((dist.all_reduce(numbers, async_op=True), numbers, self._ready))
         self._ready = []

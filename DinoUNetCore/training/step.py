@@ -142,6 +142,7 @@ class Step:
         if self.compiler is None or self._prepared == self.parts:
             return
         self._loss_of = self.compiler.prepare(self._plain_loss, self._parts_of(batch))
+        self.gradients.overlaps = self._loss_of == self._plain_loss
         self._prepared = self.parts
         self._restore(before)
         self.optimizer.zero_grad(set_to_none=True)

@@ -8,8 +8,10 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from DinoUNetCore.compiling import BACKEND, check_compiler, compiled, is_the_compilers, reason_of
+from DinoUNetCore.errors import UserError
+from DinoUNetCore.memory import give_back
 from DinoUNetCore.training.compile_memory import key_of, recalled, remember
+from DinoUNetCore.training.compiling import BACKEND, check_compiler, compiled, reason_of
 from DinoUNetCore.training.processes import ALONE, Processes
 
 MEASURED = 5
@@ -49,8 +51,8 @@ class StepCompiler:
     def prepare(self, loss: Loss, batch: Batch) -> Loss:
         """The loss to use for batches like this one: compiled, or as it is.
 
-        batch: what the loss is called with, for each of its parts. Random numbers go on as if nothing had been, but
-        gradients, and running means of BatchNorms, are left changed. Memory that runs out, and UserErrors, pass.
+        batch: what the loss is called with, for each of its parts. Random numbers go on as if nothing had been (but
+        on MPS); gradients, and running means of BatchNorms, are left changed. What fails without compiling passes.
 
         Of other shapes the loss is computed as it is: nothing is compiled later on, where one process could fail while
         the others wait for it.
@@ -109,18 +111,23 @@ class StepCompiler:
         with torch.random.fork_rng(devices), self._processes.apart():
             _backward(loss, batch)  # whose own errors pass, and which makes what is kept for all later steps
             reason = _failure(lambda: _backward(made, batch))
+            give_back(self._device)  # what compiling took, or all that there was
             if reason is not None or not measure:
                 return reason, None
             return None, (_seconds(loss, batch, self._device), _seconds(made, batch, self._device))
 
 
 def _failure(function: Callable[[], None]) -> str | None:
-    """Why a compiler fails in what is called, if it does."""
+    """Why a compiler fails in what is called, if it does.
+
+    Compilers raise all kinds of errors, and what they make may need more memory. As the same has just worked without
+    them, all of it is their failure but what is the user's.
+    """
     try:
         function()
+    except UserError:
+        raise
     except Exception as error:
-        if not is_the_compilers(error):
-            raise
         return reason_of(error)
     return None
 

@@ -222,7 +222,8 @@ class Trainer:
 
         settings, plan = self.settings, self.plan
         batch = (plan.batch_size, settings.accumulate, self.processes.count)
-        facts = (settings.variant, settings.trains_backbone, plan.patch_size, batch, self.dtype)
+        network = (settings.variant, settings.trains_backbone, self.network.in_channels, self.network.num_classes)
+        facts = (settings.recipe, *network, plan.patch_size, batch, self.dtype)
         return StepCompiler(
             settings.compile, self.network, self.device, self.say, note, self.processes, facts, memory_file()
         )

@@ -30,6 +30,7 @@ PICTURE_ENDINGS = (".png", ".tif", ".tiff")  # they keep the pixels of a 2D labe
 WRITABLE_ENDINGS = (SEGMENTATION_ENDING, ".nii.gz", ".nii", ".nrrd", ".mha", *PICTURE_ENDINGS)
 
 NIFTI_NOTES = 79  # characters of `descrip`; ITK refuses to write more
+SHORTEST_NAME = 20  # of them, that a model's name keeps
 
 _TERMINOLOGY = "Segmentation category and type - 3D Slicer General Anatomy list"
 _ANATOMIC_REGIONS = "Anatomic codes - DICOM master list"
@@ -122,8 +123,8 @@ def _write(
             raise OSError(str(error).strip().splitlines()[-1]) from error
         if not complete:
             raise OSError("not everything was written")
-    if ending != SEGMENTATION_ENDING:
-        write_text(_color_table_file(path), color_table(labels, strip_ending(path)))
+        if ending != SEGMENTATION_ENDING:  # first: where it cannot be written, there is to be no label map either
+            write_text(_color_table_file(path), color_table(labels, strip_ending(path)))
 
 
 def _color_table_file(path: Path) -> Path:
@@ -149,9 +150,9 @@ def _provenance_fields(provenance: Mapping[str, str], ending: str) -> dict[str, 
         facts = {name: fact if fact[-1:].isascii() else f'"{fact}"' for name, fact in facts.items()}
     if ending not in (".nii", ".nii.gz"):
         return {f"DinoUNet.{name}": fact for name, fact in facts.items()}
-    first, *others = facts.values()  # the model's name may be long; the rest is kept whole
+    first, *others = facts.values()  # a long name of the model is cut first, and then, at the end, the options
     rest = "".join(f" {fact}" for fact in others)
-    notes = (first[: max(0, NIFTI_NOTES - len(rest))] + rest).strip()[:NIFTI_NOTES]
+    notes = (first[: max(SHORTEST_NAME, NIFTI_NOTES - len(rest))] + rest).strip()[:NIFTI_NOTES]
     return {"ITK_FileNotes": notes.encode("ascii", "replace").decode("ascii")}
 
 

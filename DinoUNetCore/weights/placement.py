@@ -105,10 +105,13 @@ def share_in(backbone: Backbone, dtype: torch.dtype, processes: int) -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be used on a device; Apple's GPUs share the computer's memory."""
+    """Bytes that this process can still use on a device; Apple's GPUs share the computer's memory."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free, total = torch.cuda.mem_get_info(device)
+        allocated = torch.cuda.memory_allocated(device)
+        fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda device: 1.0)  # older ones do not tell
+        allowed = int(fraction(device) * total)  # see `limit_memory`
+        return min(free + torch.cuda.memory_reserved(device), allowed) - allocated
     return psutil.virtual_memory().available
 
 

@@ -22,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
 from multiprocessing.connection import Connection
@@ -105,22 +105,28 @@ def usual_process(variant: str, classes: int, x: Tensor) -> Iterator[Callable[[]
     arguments = (there, variant, classes, x.shape, torch.get_num_threads())
     process = multiprocessing.get_context("spawn").Process(target=_run_as_usual, args=arguments, daemon=True)
     process.start()
+    there.close()  # so that its end is noticed here
 
     def turn() -> float:
         here.send(True)
         return here.recv()
 
-    yield turn
-    here.send(False)
-    process.join()
+    try:
+        yield turn
+        here.send(False)
+    finally:
+        here.close()
+        process.join(10)
+        process.kill()
 
 
 @torch.inference_mode()
 def _run_as_usual(connection: Connection, variant: str, classes: int, shape: Sequence[int], threads: int) -> None:
     torch.set_num_threads(threads)
     network, x = make_network(variant, classes), torch.randn(shape)
-    while connection.recv():
-        connection.send(timed(partial(network, x), x.device))
+    with suppress(EOFError):  # the other end is gone
+        while connection.recv():
+            connection.send(timed(partial(network, x), x.device))
 
 
 @torch.inference_mode()

@@ -19,7 +19,6 @@ FLOORS = {
     "planning_options": 0,
     "resources": 0,
     "files": 1,
-    "compiling": 1,
     "device": 1,
     "memory": 1,
     "slice_progress": 1,

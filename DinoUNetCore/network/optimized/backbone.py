@@ -83,7 +83,9 @@ def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """q, k, v: (B, heads, N, d), q divided by the temperature -> the same shape."""
     if q.device.type != "cpu" or q.dtype == torch.float32 or q.shape[2] > PLAIN_TOKENS:
         return F.scaled_dot_product_attention(q, k, v, scale=1.0)
-    return (q @ k.transpose(2, 3)).softmax(dim=-1) @ v
+    weights = q @ k.transpose(2, 3)
+    torch.softmax(weights, dim=-1, out=weights)  # in place: of all steps this one touches the most memory
+    return weights @ v
 
 
 def _rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Layers put together from others that follow each other, with the same result but for rounding."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,27 +14,49 @@ class Linear(nn.Module):
 
     On a CPU it is oneDNN's, which adds the bias while it multiplies, with the weight packed in oneDNN's own order: up
     to a third faster than `torch.nn.functional.linear`. Where PyTorch cannot pack it, a 1x1 convolution over channels
-    that lie last is the same product, also by oneDNN, which then packs in every call.
+    that lie last is the same product; oneDNN, where PyTorch has it, then packs in every call.
 
-    weight: (outputs, inputs), or that of a 1x1 convolution. Weight and bias are kept in `dtype`.
+    weight: (outputs, inputs), or that of a 1x1 convolution. Weight and bias are kept in `dtype`. A packed weight is
+    kept packed alone, and is no parameter.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
         super().__init__()
         self.dtype = dtype
+        self.weight = constant(weight.flatten(1), dtype)
         self.bias = None if bias is None else constant(bias, dtype)
-        weight = constant(weight.flatten(1), dtype)
-        self._packed = _packed(weight) if weight.device.type == "cpu" else None
-        self.weight = weight if self._packed is None else None  # never both
+        self._pack()
 
     def forward(self, x: Tensor) -> Tensor:
         if self._packed is not None:
-            return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+            return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self._packed, self.bias, "none", [], "")
         if x.device.type != "cpu":
             return F.linear(x, self.weight, self.bias)
         columns = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # (1, inputs, N, 1) with channels last
         result = F.conv2d(columns, self.weight[..., None, None], self.bias)
         return result.permute(0, 2, 3, 1).reshape(*x.shape[:-1], -1)
+
+    def _pack(self) -> None:
+        self._packed = _packed(self.weight) if self.weight.device.type == "cpu" else None
+        if self._packed is not None:
+            self.weight = None
+
+    def _unpack(self) -> None:
+        if self._packed is not None:
+            self.weight, self._packed = constant(self._packed.to_dense(), self.dtype), None
+
+    def _apply(self, *arguments: Any, **options: Any) -> "Linear":
+        """As torch's, which brings modules to other devices and types."""
+        self._unpack()
+        super()._apply(*arguments, **options)
+        self.dtype = self.weight.dtype
+        self._pack()
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Linear":
+        """torch does not copy what is packed."""
+        weight = self.weight if self._packed is None else self._packed.to_dense()
+        return Linear(weight, None if self.bias is None else self.bias.clone(), self.dtype)
 
 
 def _packed(weight: Tensor) -> Tensor | None:

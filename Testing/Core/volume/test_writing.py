@@ -298,7 +298,8 @@ def test_any_model_and_label_name_comes_back(tmp_path, ending, name, expected):
     [
         (MADE_BY, "Gr??e ?? 2 0123456789ab cuda bfloat16 fast"),
         ({**MADE_BY, "Model": "m" * 100}, "m" * 47 + " 0123456789ab cuda bfloat16 fast"),
-        ({"Model": "m", "Options": "o" * 100}, "o" * 79),
+        ({"Model": "m", "Options": "o" * 100}, "m " + "o" * 77),
+        ({"Model": "m" * 100, "Options": "o" * 100}, "m" * 20 + " " + "o" * 58),
         ({**MADE_BY, "Model": "a\0b\ud800"}, "a b 0123456789ab cuda bfloat16 fast"),
         ({}, ""),
     ],
@@ -314,3 +315,10 @@ def test_pictures_have_no_place_for_it(tmp_path):
     for name, facts in (("a.png", MADE_BY), ("b.png", None)):
         write_label_map(picture(), tmp_path / name, LABELS, provenance=facts)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_where_the_colour_table_cannot_be_replaced_there_is_no_label_map_either(tmp_path):
+    (tmp_path / "x.ctbl").mkdir()
+    with pytest.raises(UserError, match=r"x\.ctbl"):
+        write_label_map(label_map(), tmp_path / "x.nii.gz", LABELS, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.ctbl"]

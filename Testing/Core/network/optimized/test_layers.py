@@ -1,5 +1,7 @@
 """Linear maps as oneDNN does them."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -34,3 +36,30 @@ def test_the_weight_is_kept_once():
     layer = Linear(torch.randn(10, 24), None, torch.float32)
     kept = [tensor for tensor in vars(layer).values() if isinstance(tensor, torch.Tensor)] + list(layer.parameters())
     assert len(kept) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_copies_are_equal_and_their_own(dtype):
+    torch.manual_seed(0)
+    layer, x = Linear(torch.randn(10, 24), torch.randn(10), dtype), torch.randn(3, 24).to(dtype)
+    copied = copy.deepcopy(torch.nn.Sequential(layer))
+    assert torch.equal(copied(x), layer(x))
+    expected = layer(x)
+    with torch.no_grad():
+        copied[0].bias.add_(1)
+    assert torch.equal(layer(x), expected)
+
+
+def test_it_can_be_brought_to_other_types_and_devices():
+    torch.manual_seed(0)
+    weight, bias, x = torch.randn(10, 24), torch.randn(10), torch.randn(3, 24)
+    layer = Linear(weight, bias, torch.float32)
+    torch.testing.assert_close(layer.bfloat16()(x.bfloat16()), F.linear(x, weight, bias).bfloat16(), atol=5e-2, rtol=2e-2)
+    assert layer.to("meta").weight.shape == (10, 24)
+
+
+def test_autocast_around_it_changes_nothing():
+    torch.manual_seed(0)
+    layer, x = Linear(torch.randn(10, 24), torch.randn(10), torch.float32), torch.randn(3, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x), Linear(layer._packed.to_dense(), layer.bias, torch.float32)(x))
