@@ -10,7 +10,7 @@ from torch import nn
 from DinoUNetCore.errors import UserError
 from DinoUNetCore.training import gradients
 from DinoUNetCore.training.batch_norm import share_batch_norms
-from DinoUNetCore.training.gradients import send_from_first
+from DinoUNetCore.training.gradients import GradientMean, send_from_first
 from DinoUNetCore.training.loading import places_in_batch
 from DinoUNetCore.training.losses import make_loss
 from DinoUNetCore.training.processes import ALONE
@@ -74,8 +74,21 @@ def too_large(processes):
         return str(error)
 
 
+def crossed(processes):
+    """Gradients of two layers, which become ready in another order in every other process."""
+    layers = nn.ModuleList(nn.Linear(4, 3) for _ in range(2))
+    mean = GradientMean(layers, processes)
+    mean.overlaps = False
+    image = torch.full((1, 4), 1.0 + processes.rank)
+    loss = sum((2 + number) * layers[number](image).sum() for number in ((0, 1) if processes.first else (1, 0)))
+    mean.backward(loss, last=True)
+    return [float(parameter.grad.mean()) for parameter in layers.parameters()]
+
+
 def everything(processes):
-    return {1: steps(processes, 1), 2: steps(processes, 2), "refused": too_large(processes)}
+    return {
+        1: steps(processes, 1), 2: steps(processes, 2), "refused": too_large(processes), "crossed": crossed(processes)
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +110,8 @@ def test_steps_are_those_of_one_process_with_the_whole_batch(seen, parts, monkey
 def test_a_lack_of_memory_is_a_users_matter_where_several_would_have_to_agree(seen):
     for one in seen:
         assert re.search("do not fit.*--accumulate 2.*--batch-size", one["refused"])
+
+
+def test_gradients_may_become_ready_in_any_order_where_none_is_sent_before_the_last(seen):
+    for one in seen:
+        assert one["crossed"] == [3.0, 2.0, 4.5, 3.0]  # weight and bias of each layer, for an image of 1.5
