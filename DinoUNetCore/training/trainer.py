@@ -60,7 +60,7 @@ from DinoUNetCore.training.tensorboard import EventLog
 from DinoUNetCore.training.termination import termination_requests
 from DinoUNetCore.training.validation import dice_on_patches
 
-MEASURED_EPOCHS = 2  # with --minutes: after so many the number of epochs is fixed
+MEASURED_EPOCHS = 2  # with --minutes: after so many, or fewer (`_is_measured`), the number of epochs is fixed
 
 
 @dataclass
@@ -196,7 +196,7 @@ class Trainer:
             row = {"epoch": epoch + 1, "loss": loss, "mean_dice": mean, "dice": dice, "learning_rate": rate}
             row |= {"seconds": time.monotonic() - started, **self.watch.lap(patches)}
             self.history.append(row)
-            if self.epochs is None and len(self.history) == MEASURED_EPOCHS:
+            if self.epochs is None and self._is_measured():
                 self._fix_epochs()
             with self.watch(SAVING):
                 self._save(mean)
@@ -324,6 +324,12 @@ class Trainer:
         batches = self.validation_loader.batches()  # of epoch 0: always the same
         return dice_on_patches(batches, self.scheme, self.forward, self.processes.total)
 
+    def _is_measured(self) -> bool:
+        """With --minutes: whether enough epochs were seen. One is where few fit, as the rate has to fall in those."""
+        spent = time.monotonic() - self.started
+        few_fit = self.processes.first_decides(lambda: 4 * spent > 60 * self.settings.minutes)
+        return few_fit or len(self.history) >= MEASURED_EPOCHS
+
     def _fix_epochs(self) -> None:
         """With --minutes: as many epochs as fit, leaving time to validate whole volumes at the end."""
         now = time.monotonic()
@@ -333,7 +339,7 @@ class Trainer:
         per_slice = (time.monotonic() - started) / (len(self.validation_loader.sampler) * self.processes.count)
         final = 1.5 * per_slice * sum(case.shape[0] for case in self.validation_cases) + 15
         left = 60 * self.settings.minutes - (now - self.started) - final
-        epochs = max(MEASURED_EPOCHS, MEASURED_EPOCHS + int(left / (per_epoch + 1)))
+        epochs = max(MEASURED_EPOCHS, len(self.history) + int(left / (per_epoch + 1)))
         self.epochs = self.processes.first_decides(lambda: epochs)
         self.say(
             f"An epoch takes {per_epoch:.1f} s: {self.epochs} epochs fit into {self.settings.minutes:g} minutes."

@@ -328,6 +328,10 @@ def test_minutes_fix_the_number_of_epochs_once(dataset, tmp_path, capsys):
     state = json.loads((tmp_path / "run" / "checkpoints" / "last.json").read_text(encoding="utf-8"))
     assert state["epochs"] == len(state["history"]) == 2
     assert "2 epochs fit into 0.01 minutes" in capsys.readouterr().out
+    rows = (tmp_path / "run" / "log.csv").read_text(encoding="utf-8").splitlines()
+    place = rows[0].split(",").index("learning_rate")
+    first, last = (float(row.split(",")[place]) for row in rows[1:])
+    assert last < first / 2  # few as they are, the rate falls in them
 
 
 def test_a_small_training_learns(dataset, tmp_path):
