@@ -12,8 +12,8 @@ class FinestBases(nn.Module):
 
     All is linear up to here: the transposed convolution from the next coarser map, the spatial prior's projection, the
     interpolation of the backbone's feature, and the bases. So each of the three gets a layer that does both its own map
-    and the bases; the feature is interpolated after its own. That is a third fewer operations than the layers one after
-    the other.
+    and the bases; the feature is interpolated after its own. In the variant small that is 30 % fewer multiplications
+    than by the layers one after the other.
 
     Args:
         weight, bias: of the bases, (outputs, dim) and (outputs,).
