@@ -15,7 +15,6 @@ from DinoUNetCore.network.optimized.adapter import OptimizedAdapter
 from DinoUNetCore.network.optimized.backbone import OptimizedBackbone
 from DinoUNetCore.network.optimized.decoder import OptimizedDecoder
 from DinoUNetCore.network.optimized.fapm import OptimizedFAPM
-from DinoUNetCore.network.optimized.layers import prepared
 
 
 def optimize(network: DinoUNet | Ensemble, dtype: torch.dtype | None = None) -> DinoUNet | Ensemble:
@@ -43,8 +42,8 @@ def _rewrite(network: DinoUNet, dtype: torch.dtype) -> None:
         network.backbone = _optimized_backbone(network.backbone, dtype)
     network.fapm = OptimizedFAPM(network.fapm, network.adapter, dtype)
     network.adapter = OptimizedAdapter(network.adapter, dtype)
-    network.decoder = OptimizedDecoder(network.decoder, dtype)
-    network.ups = prepared(network.ups, dtype)
+    network.decoder = OptimizedDecoder(network.decoder, network.ups, dtype)
+    network.ups = nn.Identity()  # the decoder does it
 
 
 def _optimized_backbone(backbone: Backbone, dtype: torch.dtype) -> nn.Module:

@@ -1,32 +1,42 @@
-"""The decoder with channels last."""
+"""The decoder with channels last, and no upsampled maps."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from DinoUNetCore.network.decoder import ConvBlock, Decoder
+from DinoUNetCore.network.decoder import Decoder
 from DinoUNetCore.network.fapm import LEAK
 from DinoUNetCore.network.optimized.layers import instance_norm, prepared
+from DinoUNetCore.network.optimized.upsampled_convolution import UpsampledConvolution
 
 
 class OptimizedDecoder(nn.Module):
-    """Takes over a decoder."""
+    """Takes over a decoder, and the upsampling before it: one transposed convolution per scale, applied twice."""
 
-    def __init__(self, decoder: Decoder, dtype: torch.dtype):
+    def __init__(self, decoder: Decoder, ups: nn.ModuleList, dtype: torch.dtype):
         super().__init__()
-        self.transpconvs: nn.ModuleList = prepared(decoder.transpconvs, dtype)
-        self.stages: nn.ModuleList = prepared(decoder.stages, dtype)
+        above = [ups[-1], ups[-1], decoder.transpconvs[0]]
+        self.firsts, self.first_norms, self.seconds = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for stage, up, transpconv in zip(decoder.stages, ups[-2::-1], [*decoder.transpconvs[1:], None], strict=True):
+            first, second = stage.convs
+            self.firsts.append(UpsampledConvolution(first.conv, above, [up, up], dtype))
+            self.first_norms.append(first.norm)
+            self.seconds.append(prepared(second, dtype))
+            above = [transpconv]
         self.head = decoder.head
 
-    def forward(self, skips: list[Tensor]) -> Tensor:
-        """As `Decoder.forward`; float32."""
-        x = skips[-1]
-        for transpconv, stage, skip in zip(self.transpconvs, self.stages, skips[-2::-1], strict=True):
-            x = torch.cat((transpconv(x), skip), dim=1)
-            for block in stage.convs:
-                x = _block(block, x)
+    def forward(self, projected: list[Tensor]) -> Tensor:
+        """projected: FAPM's maps, (B, features[i], h_i, w_i) at 1/4, 1/8, 1/16 and 1/32
+        -> (B, features[0], H, W), the features before the head; float32.
+        """
+        x = projected[-1]
+        for first, norm, second, skip in zip(
+            self.firsts, self.first_norms, self.seconds, projected[-2::-1], strict=True
+        ):
+            x = _activated(first(x, skip), norm)
+            x = _activated(second.conv(x), second.norm)
         return x.float()
 
 
-def _block(block: ConvBlock, x: Tensor) -> Tensor:
-    return F.leaky_relu_(instance_norm(block.conv(x), block.norm), LEAK)
+def _activated(x: Tensor, norm: nn.InstanceNorm2d) -> Tensor:
+    return F.leaky_relu_(instance_norm(x, norm), LEAK)
