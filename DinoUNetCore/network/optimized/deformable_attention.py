@@ -10,14 +10,16 @@ from DinoUNetCore.network.deformable_attention import DeformableAttention, cell_
 from DinoUNetCore.network.optimized.layers import Linear, prepared
 
 Size = tuple[int, int]
+SAFE_EXPONENT = 80.0
+"""Four exponentials of numbers up to this, and their sum, are finite and not zero in float32."""
 MARGIN = 3  # zeros around the map: one row before it, and two after it for places that lie on its far border
 
 
 class OptimizedDeformableAttention(nn.Module):
     """Takes over a deformable attention.
 
-    What a head sees of a query is a weighted sum of 4 points x 4 neighbouring cells. On a CPU it is summed as a bag of
-    16 embeddings (`torch.nn.functional.embedding_bag`), whose table is the map with its channels last: `grid_sample`
+    What a head sees of a query is a weighted sum of 4 points x 4 neighbouring cells. On a CPU it is summed as four bags
+    of 4 embeddings (`torch.nn.functional.embedding_bag`), whose table is the map with its channels last: `grid_sample`
     works on maps that would have to be permuted before and after, and leaves all points to be weighted and summed.
     """
 
@@ -40,10 +42,10 @@ class OptimizedDeformableAttention(nn.Module):
         """
         batch, count, _ = query.shape
         values = self.value_proj(feature).float().unflatten(1, size)  # (B, h, w, heads * d)
-        x, y, logits = self.offsets_and_weights(query).float().chunk(3, dim=-1)  # each (B, N, heads * points)
+        x, y, logits = self.offsets_and_weights(query).chunk(3, dim=-1)  # each (B, N, heads * points)
         reference_x, reference_y = reference_points(size, levels, query.device)
-        x, y = x + reference_x, y + reference_y
-        logits = logits.view(batch, count, self.heads, self.points)
+        x, y = x + reference_x, y + reference_y  # float32
+        logits = logits.float().reshape(batch, count, self.heads, self.points)
         look_up = _summed_bags if query.device.type == "cpu" else _summed_samples
         return self.output_proj(look_up(values, x, y, logits).to(query.dtype))
 
@@ -59,6 +61,9 @@ def reference_points(size: Size, levels: tuple[Size, ...], device: torch.device)
 def _summed_bags(values: Tensor, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
     """values: (B, h, w, heads * d); x, y: (B, N, heads * points) in cells; logits: (B, N, heads, points), of what each
     point weighs -> (B, N, heads * d). All float32; x and y are overwritten.
+
+    Steps that PyTorch does one by one along a short axis would take longer than all the others. There are none: all
+    work on the whole of a tensor, or along the axis of heads * points.
     """
     batch, height, width, _ = values.shape
     heads, points = logits.shape[2:]
@@ -70,46 +75,42 @@ def _summed_bags(values: Tensor, x: Tensor, y: Tensor, logits: Tensor) -> Tensor
     left, top = x.floor(), y.floor()
     x -= left
     y -= top
-    cell = torch.add(left, top, alpha=across).to(torch.int32)  # exact in float32 up to 2**24
-    cell = cell.view(batch, -1, heads, points).mul_(heads).add_(_first_rows(batch, down, across, heads, values.device))
-    steps = (0, heads, across * heads, (across + 1) * heads)
-    bags = torch.cat([cell + step for step in steps], dim=-1)  # (B, N, heads, 4 * points)
+    rows = torch.add(left, top, alpha=across).to(torch.int32)  # exact in float32 up to 2**24
+    rows = rows.mul_(heads).add_(_first_rows(batch, down, across, heads, points, values.device)).view(-1, points)
 
-    weights = (logits - _largest(logits)[..., None]).exp_()
-    x, y = x.view_as(weights), y.view_as(weights)
+    weights = _softmax(logits)
     below = weights * y
-    above = weights - below
-    of_corners = torch.empty(bags.shape, device=values.device)
-    for part, corners in zip((above, below), of_corners.split(2 * points, dim=-1), strict=True):
-        on_left, on_right = corners.split(points, dim=-1)
-        torch.mul(part, x, out=on_right)
-        torch.sub(part, on_right, out=on_left)
-    shape = (-1, 4 * points)
-    summed = F.embedding_bag(bags.view(shape), table, mode="sum", per_sample_weights=of_corners.view(shape))
-    return summed.view(*logits.shape[:3], -1).div_(_sum(weights)[..., None]).flatten(2)
+    above = weights.sub_(below)
+    below_right, above_right = below * x, above * x
+    corners = (above.sub_(above_right), above_right, below.sub_(below_right), below_right)
+    summed = None
+    for corner, step in zip(corners, (0, 1, across, across + 1), strict=True):
+        shifted = table[step * heads :]
+        part = F.embedding_bag(rows, shifted, mode="sum", per_sample_weights=corner.view(-1, points))
+        summed = part if summed is None else summed.add_(part)
+    return summed.view(batch, logits.shape[1], -1)
 
 
 @lru_cache(maxsize=8)
-def _first_rows(batch: int, down: int, across: int, heads: int, device: torch.device) -> Tensor:
-    """(B, 1, heads, 1) int32: the row of the table that holds each head's part of the cell (0, 0)."""
-    image = torch.arange(batch, dtype=torch.int32, device=device)[:, None, None, None] * (down * across * heads)
-    return image + torch.arange(heads, dtype=torch.int32, device=device)[:, None] + (across + 1) * heads
+def _first_rows(batch: int, down: int, across: int, heads: int, points: int, device: torch.device) -> Tensor:
+    """(B, 1, heads * points) int32: the row of the table that holds the head's part of the cell (0, 0)."""
+    image = torch.arange(batch, dtype=torch.int32, device=device)[:, None, None] * (down * across * heads)
+    head = torch.arange(heads, dtype=torch.int32, device=device).repeat_interleave(points)
+    return image + head + (across + 1) * heads
 
 
-def _largest(x: Tensor) -> Tensor:
-    """Over the last axis, which is short: PyTorch's own reduction takes ten times as long there."""
-    result = x[..., 0]
-    for part in x.unbind(-1)[1:]:
-        result = torch.maximum(result, part)
-    return result
+def _softmax(logits: Tensor) -> Tensor:
+    """(B, N, heads, points) -> over the points, (B, N, heads * points)."""
+    if torch.stack(logits.aminmax()).abs().max() > SAFE_EXPONENT:
+        return logits.softmax(dim=-1).flatten(2)
+    weights = logits.flatten(2).exp()
+    return weights.div_(weights @ _same_head(*logits.shape[2:], logits.device))
 
 
-def _sum(x: Tensor) -> Tensor:
-    """As `_largest`."""
-    result = x[..., 0].clone()
-    for part in x.unbind(-1)[1:]:
-        result += part
-    return result
+@lru_cache(maxsize=8)
+def _same_head(heads: int, points: int, device: torch.device) -> Tensor:
+    """(heads * points, heads * points): 1 where both belong to one head."""
+    return torch.block_diag(*torch.ones(heads, points, points, device=device))
 
 
 def _summed_samples(values: Tensor, x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
