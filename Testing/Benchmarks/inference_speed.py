@@ -1,6 +1,7 @@
 """How fast the network is: python Testing/Benchmarks/inference_speed.py [--variants small] [--sizes 512]
 
-In turns and in one process, with the same random weights and one slice at a time:
+In turns and in one process, with the same random weights and one slice at a time. Of every turn the second pass counts:
+in a volume a slice comes after another, and not after a different network.
 
     plain       the modules of the paper's figure as they are: in float32, on a GPU under autocast in bfloat16
     as usual    the same in a process of its own in which freed memory is left to the C library, as Python does (CPU)
@@ -126,7 +127,7 @@ def _run_as_usual(connection: Connection, variant: str, classes: int, shape: Seq
     network, x = make_network(variant, classes), torch.randn(shape)
     with suppress(EOFError):  # the other end is gone
         while connection.recv():
-            connection.send(timed(partial(network, x), x.device))
+            connection.send(timed_in_stride(partial(network, x), x.device))
 
 
 @torch.inference_mode()
@@ -150,7 +151,7 @@ def compare(
     seconds: dict[str, list[float]] = {name: [] for name in (*turns, USUAL)}
     rates: dict[str, list[float]] = {name: [] for name in DTYPES}
     for number in range(rounds + 1):
-        taken = {name: timed(turn, device) for name, turn in turns.items()}
+        taken = {name: timed_in_stride(turn, device) for name, turn in turns.items()}
         if usual:
             taken[USUAL] = usual()
         for name, dtype in DTYPES.items():
@@ -251,6 +252,11 @@ def show(entry: dict[str, Any]) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+def timed_in_stride(turn: Callable[[], Any], device: torch.device) -> float:
+    turn()
+    return timed(turn, device)
 
 
 def timed(turn: Callable[[], Any], device: torch.device) -> float:
