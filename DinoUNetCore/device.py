@@ -38,3 +38,11 @@ def matrix_dtype(name: str, device: torch.device) -> torch.dtype | None:
     """In which a network that computes so keeps its matrices; None: float32, or shorter where that has no room."""
     precision = choose_precision(name, device)
     return None if name == "auto" and precision == torch.float32 else precision
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done all it was given: what is timed there ends here."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

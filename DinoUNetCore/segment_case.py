@@ -70,8 +70,7 @@ class SegmentCase:
         with self._timed():
             image = self._reserve.run(labelled)
         segmenter = self._reserve.segmenter
-        resampled = options.resample_channels and len(self._case.files) > 1
-        self._how, self._provenance = _where(segmenter), provenance(segmenter, resampled)
+        self._how, self._provenance = _where(segmenter), provenance(segmenter, volume.resampled)
         return image
 
     def _output_for(self, volume: "Volume") -> Path:

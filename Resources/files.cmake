@@ -73,11 +73,13 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/inference/probabilities.py
   DinoUNetCore/inference/provenance.py
   DinoUNetCore/inference/region.py
+  DinoUNetCore/inference/rewriting.py
   DinoUNetCore/inference/segmenter.py
   DinoUNetCore/inference/slices.py
   DinoUNetCore/inference/summary.py
   DinoUNetCore/inference/tiling.py
   DinoUNetCore/inference/voxel_channels.py
+  DinoUNetCore/measurements.py
   DinoUNetCore/memory.py
   DinoUNetCore/metrics.py
   DinoUNetCore/model_list.py
@@ -99,6 +101,7 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/network/optimized/fapm.py
   DinoUNetCore/network/optimized/finest.py
   DinoUNetCore/network/optimized/layers.py
+  DinoUNetCore/network/optimized/upsampled_convolution.py
   DinoUNetCore/network/spatial_prior.py
   DinoUNetCore/network/variants.py
   DinoUNetCore/overlay.py
@@ -118,7 +121,6 @@ set(CORE_PYTHON_SCRIPTS
   DinoUNetCore/training/bundling.py
   DinoUNetCore/training/case_overlays.py
   DinoUNetCore/training/checkpoints.py
-  DinoUNetCore/training/compile_memory.py
   DinoUNetCore/training/compiling.py
   DinoUNetCore/training/cross_validation.py
   DinoUNetCore/training/device_room.py

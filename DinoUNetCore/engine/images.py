@@ -23,6 +23,7 @@ def volume_of(request: Segment, buffers: list[bytearray], job: Job, unit: str) -
     first = request.images[0]
     grid = _grid(first, request.dimension)
     channels: list[np.ndarray] = []
+    resampled = False
     for header, buffer in zip(request.images, buffers, strict=True):
         job.check()
         array = _array(header, buffer)
@@ -33,9 +34,10 @@ def volume_of(request: Segment, buffers: list[bytearray], job: Job, unit: str) -
                 job.log("info", f"{header.name} is resampled onto {first.name}: {reason}.")
                 job.progress(0.0, None, "resampling")
                 channels += channel_arrays(_resampled(header, array, grid))
+                resampled = True
                 continue
         channels += [array[..., component] for component in range(header.components)]
-    return Volume(channels, grid, first.name)
+    return Volume(channels, grid, first.name, resampled)
 
 
 def _array(header: ImageHeader, buffer: bytearray) -> np.ndarray:

@@ -153,12 +153,13 @@ def _key(sha256: str, device: "torch.device", precision: str) -> Key:
 def _network(bundle: "ModelBundle", device: "torch.device", precision: str, loading: Loading) -> "DinoUNet | None":
     """The bundle's network, or None if the device has too little memory."""
     from DinoUNetCore.device import matrix_dtype
+    from DinoUNetCore.inference.rewriting import for_inference
     from DinoUNetCore.memory import is_out_of_memory
-    from DinoUNetCore.network.optimized import optimize
 
     dtype = matrix_dtype(precision, device)
     try:
-        return optimize(bundle.build_network(device, dtype, progress=loading.downloaded, say=loading.say))
+        network = bundle.build_network(device, dtype, progress=loading.downloaded, say=loading.say)
+        return for_inference(network, device, loading.say)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -63,7 +63,7 @@ def _segment(job: Job, models: Models) -> None:
             warn(sentence)
         del segmenter
         labels = reserve.run(lambda segmenter: _label(job, segmenter, volume, highest))
-    facts = _facts(job, reserve.segmenter, labels, highest)
+    facts = _facts(job, reserve.segmenter, labels, highest, volume.resampled)
     job.finish({**facts, "seconds": round(time.monotonic() - started, 3)}, memoryview(labels).cast("B"))
 
 
@@ -102,7 +102,9 @@ def _label(job: Job, segmenter: Segmenter, volume: Volume, highest: dict[int, fl
     return segmenter.label(volume, job.request.region, progress=progress, highest=highest, check=job.check)
 
 
-def _facts(job: Job, segmenter: Segmenter, labels: np.ndarray, highest: dict[int, float]) -> dict[str, Any]:
+def _facts(
+    job: Job, segmenter: Segmenter, labels: np.ndarray, highest: dict[int, float], resampled: bool
+) -> dict[str, Any]:
     """The fields of the result, without its seconds."""
     region = job.request.region or tuple((0, count) for count in job.request.images[0].size)
     found = count_voxels(labels)
@@ -118,5 +120,5 @@ def _facts(job: Job, segmenter: Segmenter, labels: np.ndarray, highest: dict[int
         },
         "device": str(segmenter.device),
         "precision": precision_name(segmenter),
-        "options": chosen_options(segmenter),
+        "options": chosen_options(segmenter, resampled),
     }

@@ -15,10 +15,10 @@ LONGEST_NAME = 100
 """Of a model, in characters; a bundle may have any, a file's header not."""
 
 
-def provenance(segmenter: "Segmenter", resample_channels: bool = False) -> dict[str, str]:
-    """What `described` makes of a segmenter's results. resample_channels: see `chosen_options`."""
+def provenance(segmenter: "Segmenter", resampled: bool = False) -> dict[str, str]:
+    """What `described` makes of a segmenter's results. resampled: see `chosen_options`."""
     bundle = segmenter.bundle
-    options = chosen_options(segmenter, resample_channels)
+    options = chosen_options(segmenter, resampled)
     return described(bundle.name, bundle.sha256, str(segmenter.device), precision_name(segmenter), options)
 
 
@@ -39,11 +39,11 @@ def precision_name(segmenter: "Segmenter") -> str:
     return str(segmenter.precision).removeprefix("torch.")
 
 
-def chosen_options(segmenter: "Segmenter", resample_channels: bool = False) -> str:
+def chosen_options(segmenter: "Segmenter", resampled: bool = False) -> str:
     """The options that change the labels, by the names that `segment` gives them, as far as they are not the model's
     usual ones: such as "fast mirror planes=axial,coronal no-keep-largest", or nothing.
 
-    resample_channels: whether channels on other grids than the first one's were brought onto that.
+    resampled: whether a channel on another grid than the first one's was brought onto that.
     """
     bundle = segmenter.bundle
     options = []
@@ -55,6 +55,6 @@ def chosen_options(segmenter: "Segmenter", resample_channels: bool = False) -> s
         options.append(f"planes={','.join(segmenter.planes)}")
     if set(segmenter.keep_largest) != set(bundle.keep_largest):
         options.append("keep-largest" if segmenter.keep_largest else "no-keep-largest")
-    if resample_channels:
+    if resampled:
         options.append("resample-channels")
     return " ".join(options)

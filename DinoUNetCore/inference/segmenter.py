@@ -27,10 +27,10 @@ from DinoUNetCore.inference.plausibility import cautions
 from DinoUNetCore.inference.postprocessing import keep_largest_components
 from DinoUNetCore.inference.probabilities import ProbabilityFiles, ProbabilityWriter
 from DinoUNetCore.inference.region import Part, Region, region_shape, region_slices
+from DinoUNetCore.inference.rewriting import for_inference
 from DinoUNetCore.inference.slices import NetworkSlices
 from DinoUNetCore.memory import limit_memory, told_when_out_of_memory
 from DinoUNetCore.network.dino_unet import DinoUNet
-from DinoUNetCore.network.optimized import optimize
 from DinoUNetCore.volume.checks import check_image
 from DinoUNetCore.volume.geometry import Slicing
 from DinoUNetCore.volume.volume import Volume
@@ -98,7 +98,8 @@ class Segmenter:
         if network is None:
             dtype = matrix_dtype(precision, self.device)
             with told_when_out_of_memory(bundle.name, self.device):
-                network = optimize(bundle.build_network(self.device, dtype, progress=progress, say=say))
+                network = bundle.build_network(self.device, dtype, progress=progress, say=say)
+                network = for_inference(network, self.device, say)
         if network.dtype != torch.float32 or not network.wants_autocast:
             self.precision = network.dtype
         self.network = network

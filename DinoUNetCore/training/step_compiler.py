@@ -8,9 +8,10 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from DinoUNetCore.device import wait_for
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.measurements import key_of, recalled, remember
 from DinoUNetCore.memory import give_back
-from DinoUNetCore.training.compile_memory import key_of, recalled, remember
 from DinoUNetCore.training.compiling import BACKEND, check_compiler, compiled, reason_of
 from DinoUNetCore.training.processes import ALONE, Processes
 
@@ -26,7 +27,7 @@ class StepCompiler:
 
     choice: "yes": wherever it works; "auto": where it is also faster, on the kinds of devices `pays_on`; "no".
     network: that the loss is of. say: takes sentences. note: takes {"asked", "running", "reason"} when that is known.
-    facts: on network and batch, for which a measurement holds. memory: the file of `compile_memory`, in which the first
+    facts: on network and batch, for which a measurement holds. memory: the file of `measurements`, in which the first
     process looks; None: there is none.
     """
 
@@ -144,17 +145,12 @@ def _backward(loss: Loss, batch: Batch) -> None:
 def _seconds(loss: Loss, batch: Batch, device: torch.device) -> float:
     taken = []
     for _ in range(MEASURED):
-        _wait_for(device)
+        wait_for(device)
         started = time.perf_counter()
         _backward(loss, batch)
-        _wait_for(device)
+        wait_for(device)
         taken.append(time.perf_counter() - started)
     return median(taken)
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _without_compiling(made: Loss) -> Loss:

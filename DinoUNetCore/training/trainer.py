@@ -30,10 +30,10 @@ from DinoUNetCore.dataset.slices import TrainingSlices
 from DinoUNetCore.device import choose_device, choose_precision
 from DinoUNetCore.durations import in_words
 from DinoUNetCore.errors import Terminated
+from DinoUNetCore.measurements import memory_file
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.training.batch_norm import share_batch_norms
 from DinoUNetCore.training.checkpoints import load_checkpoint, random_states, save_checkpoint
-from DinoUNetCore.training.compile_memory import memory_file
 from DinoUNetCore.training.feature_cache import make_feature_cache, stay_the_same
 from DinoUNetCore.training.gradients import send_from_first
 from DinoUNetCore.training.loading import PatchLoader, default_workers, places_in_batch

@@ -85,7 +85,7 @@ def read_volume(paths: Sequence[str | os.PathLike], resample_channels: bool = Fa
     The volume's name is the first file's, without ending. Raises UserError naming the file.
     """
     images = [read_image(path) for path in paths]
-    reference = Grid.of(images[0])
+    reference, resampled = Grid.of(images[0]), False
     for number, (path, image) in enumerate(zip(paths, images, strict=True)):
         difference = grid_difference(reference, Grid.of(image), unit)
         if difference and unit == "pixel" and reference.dimension == 2:
@@ -98,10 +98,10 @@ def read_volume(paths: Sequence[str | os.PathLike], resample_channels: bool = Fa
         if difference:
             from DinoUNetCore.volume.resampling import resample_onto  # imports torch, which reading does not need
 
-            images[number] = resample_onto(image, images[0], str(path))
+            images[number], resampled = resample_onto(image, images[0], str(path)), True
         elif unit == "pixel":
             image.CopyInformation(images[0])
-    return Volume.from_images(images, strip_ending(Path(paths[0]).name))
+    return Volume.from_images(images, strip_ending(Path(paths[0]).name), resampled)
 
 
 def _read_folder(path: Path) -> sitk.Image:

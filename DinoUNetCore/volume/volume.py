@@ -101,14 +101,18 @@ class Grid:
 
 @dataclass(frozen=True)
 class Volume:
-    """Channels on one grid: read-only arrays KJI in storage order, each with its own dtype. name: for messages."""
+    """Channels on one grid: read-only arrays KJI in storage order, each with its own dtype.
+
+    name: for messages. resampled: whether a channel lay on another grid than the first one, and was brought onto it.
+    """
 
     channels: list[np.ndarray] = field(repr=False)
     grid: Grid
     name: str
+    resampled: bool = False
 
     @classmethod
-    def from_images(cls, images: Sequence[sitk.Image], name: str) -> "Volume":
+    def from_images(cls, images: Sequence[sitk.Image], name: str, resampled: bool = False) -> "Volume":
         """One channel per image, or per component of a vector image. The arrays are views that keep their image alive.
 
         Raises UserError where the images lie on different grids.
@@ -123,7 +127,7 @@ class Volume:
                     f"{name}: image {number} lies on another grid than image 1: {difference}; "
                     "use --resample-channels to bring all channels onto the first one's grid."
                 )
-        return cls([channel for image in images for channel in channel_arrays(image)], grid, name)
+        return cls([channel for image in images for channel in channel_arrays(image)], grid, name, resampled)
 
 
 def channel_arrays(image: sitk.Image) -> list[np.ndarray]:

@@ -36,6 +36,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from DinoUNetCore.allocator import keep_freed_memory
+from DinoUNetCore.device import wait_for
 from DinoUNetCore.network.dino_unet import DinoUNet
 from DinoUNetCore.network.optimized import optimize
 
@@ -260,10 +261,10 @@ def timed_in_stride(turn: Callable[[], Any], device: torch.device) -> float:
 
 
 def timed(turn: Callable[[], Any], device: torch.device) -> float:
-    _wait_for(device)
+    wait_for(device)
     started = time.perf_counter()
     turn()
-    _wait_for(device)
+    wait_for(device)
     return time.perf_counter() - started
 
 
@@ -271,9 +272,6 @@ def _difference(logits: Tensor, reference: Tensor) -> float:
     return float((logits.float() - reference.float()).abs().max())
 
 
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _name(device: torch.device) -> str:

@@ -20,6 +20,7 @@ FLOORS = {
     "resources": 0,
     "files": 1,
     "device": 1,
+    "measurements": 2,
     "memory": 1,
     "slice_progress": 1,
     "command_line": 4,

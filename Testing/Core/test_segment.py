@@ -249,6 +249,9 @@ def test_channels_on_other_grids_need_an_option(random_bundle, tmp_path, capsys)
     written = sitk.ReadImage(str(tmp_path / "out.mha"))
     assert written.GetSize() == (40, 30, 3)
     assert written.GetMetaData("DinoUNet.Options") == "resample-channels"
+    same = write(tmp_path / "t1b.nii.gz", seed=1)
+    segment(tmp_path / "two", "-i", first, same, "-o", tmp_path / "same.mha", "--resample-channels")
+    assert not sitk.ReadImage(str(tmp_path / "same.mha")).HasMetaDataKey("DinoUNet.Options"), "it changed nothing"
 
 
 def test_all_options_together(model, tmp_path):

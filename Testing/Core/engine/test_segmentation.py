@@ -262,6 +262,7 @@ def test_images_on_another_grid_are_resampled_onto_the_first_s_and_this_is_said(
     expected = Segmenter(bundle, "cpu").segment([first, resample_onto(second, first)])
     np.testing.assert_array_equal(answer.labels, values(expected))
     texts = [event["text"] for event in answer.named("log") if event["level"] == "info"]
+    assert answer.result["options"] == "resample-channels"
     assert len(texts) == 1 and texts[0].startswith("T2 space is resampled onto T1 mprage: their sizes differ")
     assert "resampling" in [event["stage"] for event in answer.named("progress")]
 

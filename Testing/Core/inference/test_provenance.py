@@ -49,7 +49,7 @@ def test_leaving_out_the_models_own_rule_is_noted(random_bundle):
 
 
 def test_channels_brought_onto_another_grid_are_noted(bundle):
-    assert provenance(Segmenter(bundle, "cpu"), resample_channels=True)["Options"] == "resample-channels"
+    assert provenance(Segmenter(bundle, "cpu"), resampled=True)["Options"] == "resample-channels"
     assert provenance(Segmenter(bundle, "cpu", mirror=True), True)["Options"] == "mirror resample-channels"
 
 

@@ -8,8 +8,8 @@ from joined_processes import in_processes
 from torch import nn
 
 from DinoUNetCore.errors import UserError
+from DinoUNetCore.measurements import key_of, recalled
 from DinoUNetCore.training.batch_norm import share_batch_norms
-from DinoUNetCore.training.compile_memory import key_of, recalled
 from DinoUNetCore.training.losses import make_loss
 from DinoUNetCore.training.processes import ALONE, Processes
 from DinoUNetCore.training.step import Step

@@ -136,7 +136,7 @@ def test_a_network_that_was_loaded_short_stays_short():
     kept_long = [
         name
         for name, module in short.named_modules()
-        if isinstance(module, nn.Conv2d | Linear) and dtype_of(module) == torch.float32
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | Linear) and dtype_of(module) == torch.float32
     ]
     assert kept_long == ["decoder.head"]
     error, usual = ((other - expected).square().mean().sqrt() for other in (logits(short, image), autocast))

@@ -1,4 +1,4 @@
-"""Whether compiling pays, as it was measured on this computer before: a small file in the user's cache folder."""
+"""What was measured on this computer once, such as whether compiling pays: a small file in the user's cache folder."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from DinoUNetCore.files import read_json, write_json
 
 
 def memory_file() -> Path | None:
-    """A JSON object {key: whether it pays}; None if the user has no home."""
+    """A JSON object {key: whether something pays}; None if the user has no home."""
     try:
         if sys.platform == "win32":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
@@ -22,17 +22,17 @@ def memory_file() -> Path | None:
             base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
         return None
-    return base / "DinoUNet" / "compile.json"
+    return base / "DinoUNet" / "measurements.json"
 
 
 def key_of(device: torch.device, *facts: object) -> str:
-    """What a measurement holds for: the device, torch, and facts on what was compiled."""
+    """What a measurement holds for: the device, torch, and facts on what was measured."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return ", ".join(map(str, (name, f"torch {torch.__version__}", *facts)))
 
 
 def recalled(file: Path | None, key: str) -> bool | None:
-    """Whether compiling pays; None where that is not known, or the file cannot be read."""
+    """Whether it pays; None where that is not known, or the file cannot be read."""
     pays = _read(file).get(key) if file else None
     return pays if isinstance(pays, bool) else None
 
