@@ -80,20 +80,20 @@ def _spreads(row: Mapping[str, Any], spread: str) -> list[str]:
 
 def _folds(folds: Sequence[Mapping[str, Any]], unit: str) -> tuple[list[str], list[list[object]]]:
     names = list(dict.fromkeys(name for fold in folds for name in fold["labels"]))
-    headings = ["fold", "trained on", "cases", "epochs", "best epoch", "minutes", *(f"Dice: {name}" for name in names)]
+    headings = ["fold", "trained on", "cases", "epochs", "best epoch", "minutes", "mean Dice", f"mean HD95 {unit}"]
     rows = [
         [
             fold["fold"],
             fold.get("training_cases"),
             len(fold["cases"]),
             *(fold.get(key) for key in ("epochs", "best_epoch", "minutes")),
-            *(_number(fold["labels"].get(name, {}).get("dice"), 3) for name in names),
             _number(fold["mean"]["dice"], 3),
             _number(fold["mean"]["hd95"], 2),
+            *(_number(fold["labels"].get(name, {}).get("dice"), 3) for name in names),
         ]
         for fold in folds
     ]
-    return [*headings, "mean Dice", f"mean HD95 {unit}"], rows
+    return [*headings, *(f"Dice: {name}" for name in names)], rows
 
 
 def _postprocessing(summary: Mapping[str, Any]) -> list[Html]:

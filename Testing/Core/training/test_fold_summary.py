@@ -100,5 +100,7 @@ def test_the_report_holds_every_case_and_the_rule(summary, tmp_path):
                      "was best by its Dice on patches of the same cases", "CHANNEL1.nrrd CHANNEL2.nrrd"):  # fmt: skip
         assert expected in text
     assert text.count("<img") == 1 and "Nothing" not in text
+    folds = text[text.index("best epoch") :]
+    assert folds.index("mean HD95") < folds.index("Dice: liver"), "the means are seen however many structures there are"
     order = [text.index(f"<td>{name}</td>") for name in ("c", "d", "a", "b", "e")]
     assert order == sorted(order)
