@@ -26,7 +26,7 @@ def memory_file() -> Path | None:
 
 
 def key_of(device: torch.device, *facts: object) -> str:
-    """What a measurement holds for: the device, torch, and facts on what was measured."""
+    """What a measurement holds for: the kind of device, torch, and facts on what was measured."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return ", ".join(map(str, (name, f"torch {torch.__version__}", *facts)))
 

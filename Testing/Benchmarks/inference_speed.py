@@ -272,8 +272,6 @@ def _difference(logits: Tensor, reference: Tensor) -> float:
     return float((logits.float() - reference.float()).abs().max())
 
 
-
-
 def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 

@@ -9,9 +9,12 @@ from DinoUNetCore.network.fapm import LEAK
 from DinoUNetCore.network.optimized.layers import instance_norm, prepared
 from DinoUNetCore.network.optimized.upsampled_convolution import UpsampledConvolution
 
+TENSOR_CORE_CHANNELS = 8
+"""GPUs multiply short types fastest where this divides the number of channels."""
+
 
 class OptimizedDecoder(nn.Module):
-    """Takes over a decoder, and the upsampling before it: one transposed convolution per scale, applied twice."""
+    """Takes over a decoder, and the upsampling before it (`Upsampling`)."""
 
     def __init__(self, decoder: Decoder, ups: nn.ModuleList, dtype: torch.dtype):
         super().__init__()
@@ -19,7 +22,8 @@ class OptimizedDecoder(nn.Module):
         self.firsts, self.first_norms, self.seconds = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for stage, up, transpconv in zip(decoder.stages, ups[-2::-1], [*decoder.transpconvs[1:], None], strict=True):
             first, second = stage.convs
-            self.firsts.append(UpsampledConvolution(first.conv, above, [up, up], dtype))
+            alignment = 1 if up.weight.device.type == "cpu" else TENSOR_CORE_CHANNELS
+            self.firsts.append(UpsampledConvolution(first.conv, above, [up, up], dtype, alignment))
             self.first_norms.append(first.norm)
             self.seconds.append(prepared(second, dtype))
             above = [transpconv]

@@ -56,7 +56,7 @@ class Linear(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> "Linear":
         """torch does not copy what is packed."""
         weight = self.weight if self._packed is None else self._packed.to_dense()
-        return Linear(weight, None if self.bias is None else self.bias.clone(), self.dtype)
+        return type(self)(weight, None if self.bias is None else self.bias.clone(), self.dtype)
 
 
 def _packed(weight: Tensor) -> Tensor | None:

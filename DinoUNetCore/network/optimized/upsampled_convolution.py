@@ -24,6 +24,7 @@ class UpsampledConvolution(nn.Module):
         conv: 3x3, over the upsampled map and the skip connection side by side.
         above: the transposed convolutions from the coarser map, one after the other.
         beside: those to the skip connection, `SKIP_STRIDE` finer in all.
+        alignment: there are so many channels of ones that this divides all channels beside them; the first one works.
     """
 
     def __init__(
@@ -32,30 +33,33 @@ class UpsampledConvolution(nn.Module):
         above: list[nn.ConvTranspose2d],
         beside: list[nn.ConvTranspose2d],
         dtype: torch.dtype,
+        alignment: int = 1,
     ):
         super().__init__()
-        half = conv.in_channels // 2
+        device, weight, half = conv.weight.device, conv.weight.cpu(), conv.in_channels // 2
         bias_alone = torch.cat((_upsampled_nothing(above), _upsampled_nothing(beside)), dim=1)
-        of_ones = F.conv2d(bias_alone, conv.weight, padding=2)
-        of_skip = _kernel(beside, conv.weight[:, half:])
-        self.of_map = _transposed(_kernel(above, conv.weight[:, :half]), None, dtype)
-        self.of_skip = _transposed(torch.cat((of_skip, of_ones)), conv.bias, dtype)
+        of_ones = F.conv2d(bias_alone, weight, padding=2)
+        self.ones = alignment - half % alignment
+        unused = torch.zeros(self.ones - 1, *of_ones.shape[1:])
+        of_skip = torch.cat((_kernel(beside, weight[:, half:]), of_ones, unused))
+        self.of_map = _transposed(_kernel(above, weight[:, :half]).to(device), None, dtype)
+        self.of_skip = _transposed(of_skip.to(device), conv.bias, dtype)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """x: the coarser map; skip: the skip connection's map before its upsampling; channels last
         -> what the convolution makes of both, upsampled.
         """
-        with_ones = maps(F.pad(pixels(skip), (0, 1), value=1.0))
+        with_ones = maps(F.pad(pixels(skip), (0, self.ones), value=1.0))
         return self.of_map(x).add_(self.of_skip(with_ones))
 
 
 def _kernel(layers: list[nn.ConvTranspose2d], weight: Tensor) -> Tensor:
     """(inputs, outputs, s + 2, s + 2): what the transposed convolutions and then a convolution with this weight make of
-    a single pixel that is 1 in one channel.
+    a single pixel that is 1 in one channel. On the CPU, as GPUs may round float32 in convolutions (TF32).
     """
-    response = torch.eye(layers[0].in_channels, device=weight.device)[..., None, None]
+    response = torch.eye(layers[0].in_channels)[..., None, None]
     for layer in layers:
-        response = F.conv_transpose2d(response, layer.weight, stride=layer.stride)
+        response = F.conv_transpose2d(response, layer.weight.cpu(), stride=layer.stride)
     return F.conv2d(response, weight, padding=2)
 
 
@@ -63,9 +67,9 @@ def _upsampled_nothing(layers: list[nn.ConvTranspose2d]) -> Tensor:
     """(1, C, s, s), s the skip connection's stride: what the layers make of zeros, which is what their biases do. It
     repeats at the latest after this: the first bias is the same everywhere, and at most two layers follow it.
     """
-    x = torch.zeros(1, layers[0].in_channels, SKIP_STRIDE, SKIP_STRIDE, device=layers[0].weight.device)
+    x = torch.zeros(1, layers[0].in_channels, SKIP_STRIDE, SKIP_STRIDE)
     for layer in layers:
-        x = layer(x)
+        x = F.conv_transpose2d(x, layer.weight.cpu(), layer.bias.cpu(), stride=layer.stride)
     return x[..., :SKIP_STRIDE, :SKIP_STRIDE]
 
 

@@ -2,77 +2,114 @@
 
 import platform
 
+import numpy as np
 import pytest
 import torch
+from smooth_images import image_of, smooth, values
 
 from DinoUNetCore.inference import rewriting
 from DinoUNetCore.inference.rewriting import agree, for_inference, pays, trial_network
+from DinoUNetCore.inference.segmenter import Segmenter
 from DinoUNetCore.measurements import key_of, recalled, remember
 from DinoUNetCore.network.dino_unet import DinoUNet
+from DinoUNetCore.network.ensemble import Ensemble
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def two_rounds(monkeypatch):
-    monkeypatch.setattr(rewriting, "ROUNDS", 2)
-    monkeypatch.setattr(rewriting, "SIDE", 128)
+def small_trial(monkeypatch):
+    monkeypatch.setattr(rewriting, "ROUNDS", 1)
+    monkeypatch.setattr(rewriting, "SIDE", 96)
 
 
 @pytest.fixture
-def unknown_processor(monkeypatch, tmp_path):
+def memory(monkeypatch, tmp_path):
     """A computer whose CPU is of another kind; gives the file in which it remembers."""
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     monkeypatch.setattr(rewriting, "memory_file", lambda: tmp_path / "measurements.json")
     return tmp_path / "measurements.json"
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_both_ways_compute_the_same_and_what_is_found_is_remembered(tmp_path, dtype):
-    said, memory = [], tmp_path / "measurements.json"
-    found = pays(CPU, dtype, said.append, memory)
-    assert len(said) == 1 and "done once" in said[0], "and nothing of wrong results"
-    key = key_of(CPU, "rewritten network", dtype)
-    assert recalled(memory, key) is found
-    for known in (True, False):
-        remember(memory, key, known)
-        assert pays(CPU, dtype, said.append, memory) is known
-    assert len(said) == 1
+def key(dtype=torch.float32):
+    return key_of(CPU, "riscv64", f"rewriting {rewriting.VERSION}", dtype)
 
 
-def test_a_rewritten_network_that_computes_wrongly_is_not_taken(monkeypatch):
-    def flipped(network, dtype):
-        network.decoder.register_forward_hook(lambda _module, _inputs, features: features.flip(-1))
+def ways(monkeypatch, *, ours=None, theirs=None):
+    """Let the rewritten network, or the plain one, fail with an error, or do something to its features."""
+
+    def changed(network, change):
+        def features(images):
+            if isinstance(change, Exception):
+                raise change
+            return change(DinoUNet.features(network, images))
+
+        if change is not None:
+            network.features = features
         return network
 
-    monkeypatch.setattr(rewriting, "optimize", flipped)
+    optimize, trial_network = rewriting.optimize, rewriting.trial_network
+    monkeypatch.setattr(rewriting, "optimize", lambda network, dtype: changed(optimize(network, dtype), ours))
+    monkeypatch.setattr(rewriting, "deepcopy", lambda network: trial_network())
+    monkeypatch.setattr(rewriting, "trial_network", lambda: Later(trial_network(), lambda n: changed(n, theirs)))
+
+
+class Later:
+    """A network that computes as it should until it is brought to its device."""
+
+    def __init__(self, network, change):
+        self.features, self.to = network.features, lambda device: change(network)
+
+
+def flipped(features):
+    return features.flip(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_both_ways_compute_the_same_and_what_is_found_is_remembered(memory, dtype):
     said = []
-    assert not pays(CPU, torch.float32, said.append, None)
-    assert len(said) == 1
+    found = pays(CPU, dtype, said.append, memory)
+    assert recalled(memory, key(dtype)) is found
+    assert not said
+    for known in (True, False):
+        remember(memory, key(dtype), known)
+        assert pays(CPU, dtype, said.append, memory) is known
 
 
-def test_a_kernel_that_is_missing_is_no_error(monkeypatch):
-    def lacking(network, dtype):
-        raise NotImplementedError("no such kernel")
-
-    monkeypatch.setattr(rewriting, "optimize", lacking)
-    assert not pays(CPU, torch.float32, [].append, None)
-
-
-def test_a_device_on_which_both_ways_are_wrong_is_told_of(monkeypatch):
-    monkeypatch.setattr(rewriting, "agree", lambda found, expected: False)
+@pytest.mark.parametrize("wrong", [flipped, NotImplementedError("no such kernel")], ids=["wrong", "missing"])
+@pytest.mark.parametrize("which", ["ours", "theirs"])
+def test_a_way_that_computes_wrongly_or_not_at_all_is_not_taken(monkeypatch, memory, wrong, which):
+    ways(monkeypatch, **{which: wrong})
     said = []
-    assert not pays(CPU, torch.float32, said.append, None)
-    assert "choose the device cpu" in said[1]
+    assert pays(CPU, torch.float32, said.append, memory) is (which == "theirs")
+    assert recalled(memory, key()) is (which == "theirs")
+    assert not said
 
 
-def test_without_memory_for_the_trial_the_usual_way_is_taken_and_nothing_remembered(monkeypatch, tmp_path):
-    def without_memory(network, dtype):
-        raise torch.OutOfMemoryError("out of memory")
+@pytest.mark.parametrize("which", ["ours", "theirs"])
+def test_what_fails_for_a_reason_that_may_pass_is_tried_again(monkeypatch, memory, which):
+    ways(monkeypatch, **{which: RuntimeError("the device is busy")})
+    assert pays(CPU, torch.float32, [].append, memory) is (which == "theirs")
+    assert not memory.exists()
 
-    monkeypatch.setattr(rewriting, "optimize", without_memory)
-    assert pays(CPU, torch.float32, [].append, tmp_path / "measurements.json")
-    assert not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "taken"),
+    [(flipped, flipped, True), (RuntimeError("broken"), flipped, False), (flipped, RuntimeError("broken"), True)],
+    ids=["both wrong", "ours fails", "theirs fails"],
+)
+def test_a_device_on_which_no_way_is_right_is_told_of_every_time(monkeypatch, memory, ours, theirs, taken):
+    ways(monkeypatch, ours=ours, theirs=theirs)
+    said = []
+    for count in (1, 2):
+        assert pays(CPU, torch.float32, said.append, memory) is taken
+        assert len(said) == count and "choose the device cpu" in said[-1]
+
+
+def test_without_memory_for_the_trial_the_usual_way_is_taken_and_nothing_remembered(monkeypatch, memory):
+    ways(monkeypatch, ours=torch.OutOfMemoryError("out of memory"))
+    assert pays(CPU, torch.float32, [].append, memory)
+    assert not memory.exists()
 
 
 def test_features_agree_but_for_rounding():
@@ -84,24 +121,46 @@ def test_features_agree_but_for_rounding():
     assert not agree(features * torch.nan, features)
 
 
-def test_random_numbers_go_on_as_if_nothing_had_been_tried():
-    torch.manual_seed(1)
+def test_random_numbers_go_on_as_if_nothing_had_been_tried(monkeypatch):
+    for module in (torch.cuda, torch.mps):
+        monkeypatch.setattr(module, "manual_seed_all" if module is torch.cuda else "manual_seed", pytest.fail)
+    torch.default_generator.manual_seed(1)
     expected = torch.rand(3)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     first, second = trial_network(), trial_network()
     assert torch.equal(torch.rand(3), expected)
     assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
 
 
-def test_on_x86_nothing_is_tried(monkeypatch, tmp_path):
+def test_no_weight_of_the_trial_is_without_effect():
+    network = trial_network()
+    assert [name for name, parameter in network.named_parameters() if not parameter.any()] == []
+
+
+def test_on_x86_nothing_is_tried(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "AMD64")
     monkeypatch.setattr(rewriting, "memory_file", lambda: pytest.fail("it was tried"))
     assert not for_inference(DinoUNet("tiny").eval(), CPU).wants_autocast
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_the_network_is_what_was_found_to_pay(unknown_processor, random_bundle, known):
-    remember(unknown_processor, key_of(CPU, "rewritten network", torch.float32), known)
-    network = for_inference(random_bundle().build_network(), CPU)
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_network_is_what_was_found_to_pay(memory, random_bundle, known, members):
+    remember(memory, key(), known)
+    networks = [random_bundle().build_network() for _ in range(members)]
+    network = for_inference(networks[0] if members == 1 else Ensemble(networks, shares_backbone=False), CPU)
     assert network.wants_autocast is not known
     assert not network.training and not any(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_volume_is_labelled_alike_both_ways(memory, random_bundle, precision):
+    image = image_of(smooth((3, 50, 60), dtype=np.float32))
+    bundle, found = random_bundle(), {}
+    for known in (True, False):
+        remember(memory, key(getattr(torch, precision)), known)
+        segmenter = Segmenter(bundle, "cpu", precision=precision)
+        assert segmenter.network.wants_autocast is not known
+        found[known] = values(segmenter.segment(image))
+    assert (found[True] == found[False]).mean() > (0.9999 if precision == "float32" else 0.97)
+    assert len(np.unique(found[True])) > 1

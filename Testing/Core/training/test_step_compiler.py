@@ -196,9 +196,9 @@ def test_blocks_that_come_and_go_are_not_compiled():
 
 def test_auto_leaves_a_cpu_alone(tmp_path):
     backend = CountingBackend()
-    training = Training(backend, "auto", memory=tmp_path / "compile.json")
+    training = Training(backend, "auto", memory=tmp_path / "measurements.json")
     training.run()
-    assert backend.compiled == 0 and not (tmp_path / "compile.json").exists()
+    assert backend.compiled == 0 and not (tmp_path / "measurements.json").exists()
     assert training.notes[0]["running"] is False and "cpu" in training.notes[0]["reason"]
 
 
@@ -228,7 +228,7 @@ class SlowBackend(CountingBackend):
     ("layers", "backend", "pays"), [(SlowUnlessCompiled, CountingBackend, True), (network, SlowBackend, False)]
 )
 def test_auto_measures_once_and_keeps_what_is_faster(layers, backend, pays, tmp_path):
-    options = {"facts": ["tiny", 4], "memory": tmp_path / "compile.json", "pays_on": ["cpu"]}
+    options = {"facts": ["tiny", 4], "memory": tmp_path / "measurements.json", "pays_on": ["cpu"]}
     first = Training(backend(), "auto", layers(), **options)
     first.run()
     assert first.notes[0]["running"] is pays

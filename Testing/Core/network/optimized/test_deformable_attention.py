@@ -5,6 +5,7 @@ import torch
 
 from DinoUNetCore.network.deformable_attention import DeformableAttention, cell_centres
 from DinoUNetCore.network.optimized.deformable_attention import (
+    SAFE_EXPONENT,
     OptimizedDeformableAttention,
     _summed_bags,
     _summed_samples,
@@ -47,9 +48,12 @@ def test_borders_are_met_exactly(at):
         assert found.abs().max() == 0
 
 
-def test_large_weights_do_not_overflow():
+@pytest.mark.parametrize("largest", [SAFE_EXPONENT, 1.01 * SAFE_EXPONENT, 1e4], ids=str)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_large_weights_neither_overflow_nor_vanish(largest, sign):
     values, x, y, weights = samples(0.5)
-    weights = weights * 1000
+    weights *= largest / weights.abs().max()
+    weights[0, 0] = sign * largest  # of all points of a query
     expected = _summed_samples(values, x.clone(), y.clone(), weights)
     assert (_summed_bags(values, x, y, weights) - expected).abs().max() < 1e-5
 

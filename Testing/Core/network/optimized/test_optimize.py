@@ -76,6 +76,12 @@ def test_any_number_of_channels_goes_in(channels):
     assert (logits(optimize(network), image) - expected).abs().max() < 1e-4
 
 
+def test_a_rewritten_network_can_be_copied():
+    network = optimize(make_network())
+    image = torch.randn(1, 1, 64, 64)
+    assert torch.equal(logits(copy.deepcopy(network), image), logits(network, image))
+
+
 def test_images_of_a_batch_have_nothing_to_do_with_each_other():
     network = optimize(make_network())
     images = torch.randn(3, 1, 64, 64)

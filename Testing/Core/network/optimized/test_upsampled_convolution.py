@@ -38,16 +38,16 @@ def plainly(conv, above, beside, x, skip):
 
 @pytest.mark.parametrize("layers_above", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 3), (4, 3)], ids=str)
-def test_it_is_exact_up_to_the_border(layers_above, size):
-    """size: of the coarsest map of the stage; (1, 1) has nothing but borders."""
+@pytest.mark.parametrize("alignment", [1, 8])
+def test_it_is_exact_up_to_the_border(layers_above, size, alignment):
+    """size: of the coarser map of the two; of (1, 1) all is border."""
     conv, above, beside = make_layers(layers_above)
-    finer = 2 if layers_above == 3 else 1  # the skip connection's map, against the coarser map or half of it
-    scale = 1 if layers_above == 3 else 2
+    of_map, of_skip = (1, 2) if layers_above == 3 else (2, 1)  # times as large as the coarsest
     with torch.inference_mode():
-        x = torch.randn(2, 2 * CHANNELS, *(scale * length for length in size))
-        skip = torch.randn(2, CHANNELS, *(finer * length for length in size))
+        x = torch.randn(2, 2 * CHANNELS, *(of_map * length for length in size))
+        skip = torch.randn(2, CHANNELS, *(of_skip * length for length in size))
         expected = plainly(conv, above, beside, x, skip)
-        found = UpsampledConvolution(conv, above, beside, torch.float32)(x, skip)
+        found = UpsampledConvolution(conv, above, beside, torch.float32, alignment)(x, skip)
     assert found.shape == expected.shape
     assert (found - expected).abs().max() < 1e-5
     assert expected.std() > 0.1
@@ -63,6 +63,11 @@ def test_what_the_biases_make_is_there_without_any_input():
     inside = expected[..., 4:-4, 4:-4]
     assert inside.std(dim=(2, 3)).max() > 0.1, "it is a pattern, not a number"
     assert (expected[..., 0, 4:-4] - expected[..., 4, 4:-4]).abs().max() > 0.1, "which differs at the border"
+
+
+@pytest.mark.parametrize(("alignment", "channels"), [(1, CHANNELS + 1), (8, 8), (2, CHANNELS + 2)])
+def test_channels_may_have_to_be_a_multiple_of_something(alignment, channels):
+    assert UpsampledConvolution(*make_layers(1), torch.float32, alignment).of_skip.in_channels == channels
 
 
 def test_matrices_are_kept_short():
