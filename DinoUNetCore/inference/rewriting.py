@@ -62,7 +62,7 @@ def for_inference(network: Network, device: torch.device, say: Callable[[str], N
 
 
 def pays(device: torch.device, dtype: torch.dtype, say: Callable[[str], None], memory: Path | None) -> bool:
-    """Whether rewriting does on this device, for networks that multiply matrices in `dtype`. Seconds where it is tried.
+    """Whether rewriting pays on this device, for networks that multiply matrices in `dtype`; trying takes seconds.
 
     memory: the file of `measurements`; None: it is measured in any case.
     """

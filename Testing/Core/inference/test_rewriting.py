@@ -1,11 +1,12 @@
 """Networks are rewritten where that computes rightly and faster, which is found out once."""
 
 import platform
+import time
 
 import numpy as np
 import pytest
 import torch
-from smooth_images import image_of, smooth, values
+from smooth_images import image_of, oblique, smooth, values
 
 from DinoUNetCore.inference import rewriting
 from DinoUNetCore.inference.rewriting import agree, for_inference, pays, trial_network
@@ -87,6 +88,16 @@ def test_a_way_that_computes_wrongly_or_not_at_all_is_not_taken(monkeypatch, mem
 
 
 @pytest.mark.parametrize("which", ["ours", "theirs"])
+def test_a_way_that_takes_far_longer_is_not_taken(monkeypatch, memory, which):
+    def late(features):
+        time.sleep(2)
+        return features
+
+    ways(monkeypatch, **{which: late})
+    assert pays(CPU, torch.float32, [].append, memory) is (which == "theirs")
+
+
+@pytest.mark.parametrize("which", ["ours", "theirs"])
 def test_what_fails_for_a_reason_that_may_pass_is_tried_again(monkeypatch, memory, which):
     ways(monkeypatch, **{which: RuntimeError("the device is busy")})
     assert pays(CPU, torch.float32, [].append, memory) is (which == "theirs")
@@ -122,8 +133,8 @@ def test_features_agree_but_for_rounding():
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_tried(monkeypatch):
-    for module in (torch.cuda, torch.mps):
-        monkeypatch.setattr(module, "manual_seed_all" if module is torch.cuda else "manual_seed", pytest.fail)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", pytest.fail)
+    monkeypatch.setattr(torch.mps, "manual_seed", pytest.fail)
     torch.default_generator.manual_seed(1)
     expected = torch.rand(3)
     torch.default_generator.manual_seed(1)
@@ -155,7 +166,8 @@ def test_the_network_is_what_was_found_to_pay(memory, random_bundle, known, memb
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_volume_is_labelled_alike_both_ways(memory, random_bundle, precision):
-    image = image_of(smooth((3, 50, 60), dtype=np.float32))
+    array = smooth((3, 50, 60), dtype=np.float32)
+    image = image_of(array, (0.8, 1.3, 3.5), (3.0, -20.0, 7.5), oblique().ravel().tolist())
     bundle, found = random_bundle(), {}
     for known in (True, False):
         remember(memory, key(getattr(torch, precision)), known)
